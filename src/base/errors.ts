@@ -32,7 +32,13 @@ export const errorCodes = {
   PROMISE_NOT_ALLOWED: { verdict: 'stop', doc: 'A function that must be synchronous returned a promise.' },
   UNDEFINED_NOT_ALLOWED: { verdict: 'stop', doc: 'A function returned undefined where a value is due; only null is a tombstone.' },
   SERDE_FAILED: { verdict: 'skip', doc: 'A key or a value could not be read from or written to bytes.' },
+  WIRE_MALFORMED: { verdict: 'stop', doc: 'Bytes from the network are not what the Kafka protocol says.' },
+  WIRE_UNENCODABLE: { verdict: 'stop', doc: 'A value does not fit the field of the Kafka protocol it is meant for.' },
+  WIRE_VERSION: { verdict: 'stop', doc: 'A Kafka request needs a newer or older version than the other side speaks.' },
   PROCESSING_FAILED: { verdict: 'skip', doc: 'A function of the topology threw.' },
+  BATCH_CORRUPT: { verdict: 'stop', doc: 'A record batch can not be read: bad checksum, impossible length, or broken compression.' },
+  BATCH_TOO_LARGE: { verdict: 'stop', doc: 'A record batch would need more memory than the limit allows.' },
+  BATCH_UNSUPPORTED: { verdict: 'stop', doc: 'A record batch has a format or a compression that is not supported.' },
 } as const satisfies { readonly [code: string]: { readonly verdict: Verdict; readonly doc: string } }
 
 export type ErrorCode = keyof typeof errorCodes

@@ -1,0 +1,98 @@
+/**
+ * How records run through bound operators: plain closures, depth first. A record that finds everything in memory costs
+ * no promise; whoever truly waits returns one, and the task awaits it before the next record.
+ */
+import type { DropReason } from '../base/drop.ts'
+import type { Headers } from '../base/headers.ts'
+import type { MaybePromise } from '../base/maybe-promise.ts'
+import type { Store } from '../store/contract.ts'
+
+/** What flows along an edge. Along a table's edges `value` is a Change, never null. */
+export type Run = (key: unknown, value: unknown, timestamp: number, headers: Headers) => void | Promise<void>
+
+/** An update of a table. `old` is null unless somebody downstream asked for it (`sendOld`). */
+export type Change<V = unknown> = {
+  readonly value: V | null
+  readonly old: V | null
+  /** False: an out-of-order update of a versioned table. */
+  readonly latest: boolean
+}
+
+export type ValueAndTimestamp<V = unknown> = { readonly value: V; readonly timestamp: number }
+
+/** The current value of a key of a table, materialised or not. */
+export type TableView = {
+  get(key: unknown): MaybePromise<ValueAndTimestamp | null>
+  /** Versioned tables only. */
+  getAsOf: ((key: unknown, timestamp: number) => MaybePromise<ValueAndTimestamp | null>) | null
+}
+
+/** Where the record in hand came from. One object per task, changed for each record. */
+export type RecordContext = {
+  topic: string | null
+  partition: number
+  offset: number
+}
+
+export type Cancellable = { cancel(): void }
+
+export type PunctuationType = 'stream-time' | 'wall-clock'
+
+/** Where sinks write. The task's in the runtime, a list in the test driver. */
+export type Collector = {
+  /** null: the topic isn't known yet; await `load`, then ask again. */
+  partitionCount(topic: string): number | null
+  load(topic: string): Promise<void>
+  append(
+    topic: string,
+    partition: number,
+    timestamp: number,
+    key: Uint8Array | null,
+    keyStart: number,
+    keyEnd: number,
+    value: Uint8Array | null,
+    valueStart: number,
+    valueEnd: number,
+    headers: Headers,
+  ): void
+}
+
+/** What a handler of the application says of a failed record. */
+export type Outcome = 'fail' | 'continue'
+
+/** The task, as operators see it while they are bound and while they run. */
+export type TaskContext = {
+  readonly applicationId: string
+  readonly taskId: string
+  readonly partition: number
+  readonly record: RecordContext
+  readonly collector: Collector
+  /** The highest timestamp taken from the queues; -1 before any. */
+  streamTime(): number
+  wallClock(): number
+  store(name: string): Store
+  /** A global store, also where it isn't connected. */
+  globalStore(name: string): Store
+  /** Of emit on close and of outer joins; 0 in the test driver. */
+  readonly emitIntervalMs: number
+  /** The prefixed name of an internal topic; others as they are. */
+  topicName(name: string, internal: boolean): string
+  drop(reason: DropReason, node: string): void
+  /**
+   * A user's function threw: asks the application's handler, writes to the dead-letter topic, and throws where it
+   * says fail. Where it returns, the record is dropped there.
+   */
+  failed(error: unknown, node: string, what: string, key: unknown, value: unknown, timestamp: number, headers: Headers): void
+  /** A value could not be written. */
+  unwritable(error: unknown, node: string, topic: string, part: 'key' | 'value', key: unknown, value: unknown, timestamp: number, headers: Headers): void
+  schedule(
+    node: string,
+    type: PunctuationType,
+    intervalMs: number,
+    startMs: number | null,
+    run: (timestamp: number) => MaybePromise<void>,
+  ): Cancellable
+  /** A commit as soon as the record in hand is done. */
+  requestCommit(): void
+  readonly configs: Readonly<Record<string, unknown>>
+}

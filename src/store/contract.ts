@@ -1,0 +1,253 @@
+/**
+ * One contract for every store: what operators, processors and queries see of state, and what the task does with it at
+ * a commit. Engines (memory, RocksDB, classic-level) are behind it.
+ *
+ * Layers, from the top: live entries (objects, the current generation, changed in place), the generation in flight,
+ * what is committed but not yet persisted (both as ranges of the changelog batches they were encoded into), the engine.
+ * Nothing uncommitted ever reaches the engine.
+ *
+ * Answers are given at once where they are in memory, and as a promise only where the engine must be asked.
+ */
+import type { DropReason } from '../base/drop.ts'
+import type { Headers } from '../base/headers.ts'
+import type { MaybePromise } from '../base/maybe-promise.ts'
+import type { StoreSpec } from '../topology/store-spec.ts'
+import type { BatchBuilder } from '../wire/batch-builder.ts'
+
+/**
+ * One key (and window) of a store, live. `value === null`: absent. Only its store writes to it. Whoever keeps a value
+ * past the call it got it in keeps bytes or a copy: an aggregator may change its accumulator in place.
+ */
+export type Entry<K = unknown, V = unknown> = {
+  readonly key: K
+  /** Window or session start; 0 in a key-value store. */
+  readonly start: number
+  /** Window (exclusive) or session (inclusive) end; 0 in a key-value store. */
+  readonly end: number
+  readonly value: V | null
+  /** The value's timestamp; -1 while absent. */
+  readonly timestamp: number
+}
+
+/** One entry changed since the last flush of a cached store: what goes downstream, once. */
+export type Flushed<K, V> = {
+  readonly entry: Entry<K, V>
+  /** Its value at the flush before, `null` if none; kept only when `keepOld` was asked for. */
+  readonly old: V | null
+  /** Of the record that changed it last. */
+  readonly headers: Headers
+}
+
+export type FlushListener<K = unknown, V = unknown> = (flushed: Flushed<K, V>) => MaybePromise<void>
+
+export type Order = 'forward' | 'backward'
+
+type StoreBase<K, V> = {
+  readonly name: string
+  readonly spec: StoreSpec
+  /** Changes go downstream at flush instead of at each update. False where the application's cache is off. */
+  readonly cached: boolean
+  /** Who is told of changed entries at flush, in the order in which they first changed. */
+  onFlush(listener: FlushListener<K, V>, options: { readonly keepOld: boolean }): void
+}
+
+/** `null` bounds are open; both ends inclusive. Order is that of the serialised keys' bytes. */
+export type KeyValueStore<K = unknown, V = unknown> = StoreBase<K, V> & {
+  readonly kind: 'key-value'
+  /** The handle that an operator works with: one look-up for a read and a write. */
+  entry(key: K): MaybePromise<Entry<K, V>>
+  /** `value === null` deletes. */
+  set(entry: Entry<K, V>, value: V | null, timestamp: number, headers: Headers): void
+  get(key: K): MaybePromise<V | null>
+  put(key: K, value: V | null, timestamp: number, headers?: Headers): MaybePromise<void>
+  range(from: K | null, to: K | null, order?: Order): AsyncIterable<Entry<K, V>>
+  prefix(prefix: Uint8Array): AsyncIterable<Entry<K, V>>
+  /** As `range`, all at once: for operators that need it within a record. */
+  list(from: K | null, to: K | null, order?: Order): MaybePromise<readonly Entry<K, V>[]>
+  approximateCount(): number
+}
+
+/**
+ * Windows by key and start. Observed time is the largest start put; what starts before observed - retention + 1 is
+ * hidden from reads, also from `entry`, which then gives an absent one (7 in the conformance format).
+ */
+export type WindowStore<K = unknown, V = unknown> = StoreBase<K, V> & {
+  readonly kind: 'window'
+  readonly observedTime: number
+  entry(key: K, start: number): MaybePromise<Entry<K, V>>
+  /** False: out of retention, nothing was written; the caller drops the record with 'out-of-retention'. */
+  set(entry: Entry<K, V>, value: V | null, timestamp: number, headers: Headers): boolean
+  /** Stores with duplicates: one more value of this key and start. False: out of retention. */
+  append(key: K, start: number, value: V, headers: Headers): boolean
+  /** Start in [from, to], in order of start, duplicates in order of insertion. */
+  fetch(key: K, from: number, to: number, order?: Order): MaybePromise<readonly Entry<K, V>[]>
+  /** All keys, by start, then bytes of the key. */
+  fetchAll(from: number, to: number, order?: Order): MaybePromise<readonly Entry<K, V>[]>
+  fetchRange(fromKey: K | null, toKey: K | null, from: number, to: number, order?: Order): AsyncIterable<Entry<K, V>>
+}
+
+export type SessionStore<K = unknown, V = unknown> = StoreBase<K, V> & {
+  readonly kind: 'session'
+  readonly observedTime: number
+  /** Sessions of the key with end >= earliestEnd and start <= latestStart, by end, then start. */
+  find(key: K, earliestEnd: number, latestStart: number, order?: Order): MaybePromise<readonly Entry<K, V>[]>
+  /** Sessions of any key with end in [fromEnd, toEnd], by end, start, bytes of the key: not limited by retention. */
+  findEnding(fromEnd: number, toEnd: number): MaybePromise<readonly Entry<K, V>[]>
+  entry(key: K, start: number, end: number): MaybePromise<Entry<K, V>>
+  /** `value === null` removes. False: out of retention. */
+  set(entry: Entry<K, V>, value: V | null, headers: Headers): boolean
+  fetchRange(fromKey: K | null, toKey: K | null, order?: Order): AsyncIterable<Entry<K, V>>
+}
+
+export type Version<V> = { readonly value: V; readonly timestamp: number; readonly validTo: number | null }
+
+export type VersionedStore<K = unknown, V = unknown> = StoreBase<K, V> & {
+  readonly kind: 'versioned'
+  /**
+   * `latest`: it is the newest version. `validTo`: when an out-of-order version ends. `false`: older than the history,
+   * nothing was written; the caller drops it with 'out-of-retention'.
+   */
+  put(key: K, value: V | null, timestamp: number, headers: Headers): MaybePromise<{ readonly latest: boolean; readonly validTo: number | null } | false>
+  get(key: K): MaybePromise<Version<V> | null>
+  /** As of a time; null also where that is before the history. */
+  getAsOf(key: K, timestamp: number): MaybePromise<Version<V> | null>
+  /** Versions valid within [from, to], newest first unless `forward`. */
+  history(key: K, from: number, to: number, order?: Order): MaybePromise<readonly Version<V>[]>
+}
+
+/** A record held back, with the context in which it came. Values are kept as bytes. */
+export type Held<K, V> = {
+  readonly key: K
+  readonly value: V | null
+  readonly old: V | null
+  /** What it is ordered by. */
+  readonly time: number
+  readonly timestamp: number
+  readonly headers: Headers
+}
+
+/** suppress: one entry per key, in order of (time, bytes of the key). */
+export type SuppressBuffer<K = unknown, V = unknown> = StoreBase<K, V> & {
+  readonly kind: 'suppress-buffer'
+  readonly size: number
+  readonly bytes: number
+  readonly minTime: number
+  /** A later value of a held key replaces value and headers, keeps time and the first old value. */
+  hold(key: K, value: V | null, old: V | null, time: number, timestamp: number, headers: Headers): void
+  /** Takes out the first. */
+  shift(): Held<K, V>
+  /** The old value that downstream last saw of a held key; undefined where it isn't held. */
+  oldOf(key: K): V | null | undefined
+}
+
+/** Stream records that wait for a versioned table: in order of (time, bytes of the key, arrival). */
+export type JoinBuffer<K = unknown, V = unknown> = StoreBase<K, V> & {
+  readonly kind: 'join-buffer'
+  readonly minTime: number
+  readonly size: number
+  /** False: too old to wait. */
+  hold(key: K, value: V, time: number, headers: Headers): boolean
+  shift(): Held<K, V>
+}
+
+export type Unmatched = {
+  readonly side: 'left' | 'right'
+  readonly key: unknown
+  readonly value: unknown
+  readonly time: number
+}
+
+/** Both sides' unmatched records, in order of (time, right before left, bytes of the key, arrival). */
+export type OuterJoinStore = StoreBase<unknown, unknown> & {
+  readonly kind: 'outer-join'
+  readonly size: number
+  put(side: 'left' | 'right', key: unknown, time: number, value: unknown): void
+  /** Everything unmatched of this side, key and time. */
+  remove(side: 'left' | 'right', key: unknown, time: number): void
+  /** From the oldest on, until `visit` says stop; those for which it says remove go. */
+  visit(visit: (unmatched: Unmatched) => MaybePromise<'remove' | 'keep' | 'stop'>): MaybePromise<void>
+}
+
+export type Subscription = {
+  readonly foreignKey: unknown
+  readonly primaryKey: unknown
+  /** What the left side sent: hash, instruction, version, partition of the primary key. */
+  readonly wrapper: { readonly hash: Buffer | null; readonly instruction: number; readonly version: number; readonly primaryPartition: number | null }
+  readonly timestamp: number
+}
+
+export type SubscriptionStore = StoreBase<unknown, unknown> & {
+  readonly kind: 'subscription'
+  get(foreignKey: unknown, primaryKey: unknown): MaybePromise<Subscription | null>
+  put(subscription: Subscription): void
+  remove(foreignKey: unknown, primaryKey: unknown): void
+  /** In order of the primary keys' bytes. */
+  of(foreignKey: unknown): MaybePromise<readonly Subscription[]>
+}
+
+export type Store =
+  | KeyValueStore
+  | WindowStore
+  | SessionStore
+  | VersionedStore
+  | SuppressBuffer
+  | JoinBuffer
+  | OuterJoinStore
+  | SubscriptionStore
+
+// ---------------------------------------------------------------------------------------------------- the task's side
+
+/** What stores need of their task. */
+export type StoreContext = {
+  /** `<app>-<store>-changelog`, or the source topic that serves as one. */
+  changelogTopic(store: string): string
+  drop(reason: DropReason, store: string): void
+}
+
+/** Where a commit's changelog records go: the open batch of the store's changelog partition. */
+export type ChangelogWriter = {
+  /**
+   * The batch that the next record of this store may be appended to. After `append` its `keyStart … valueEnd` are the
+   * record's ranges in `builder.buffer`, which stays as it is until the state lets go of it.
+   */
+  builder(store: string, bytes: number): BatchBuilder
+}
+
+/** Where a store's changelog stands in the engine: the next offset to read; null: nothing is there. */
+export type StorePosition = { readonly store: string; readonly offset: number | null }
+
+/** All state of one task: its stores, one engine, their generations. Stores never commit by themselves. */
+export type TaskState = {
+  store(name: string): Store
+  readonly stores: readonly Store[]
+  /** Sends what cached stores hold back to their listeners, parents before children, until nothing is left. */
+  flush(): MaybePromise<void>
+  /** Bytes that a crash would lose: when over the bound, commit now. */
+  readonly uncommittedBytes: number
+  /** Bytes committed but not yet in the engine. */
+  readonly pendingBytes: number
+  readonly cachedBytes: number
+  /** Encodes each change of the current generation once, and moves the generation in flight. At most one is. */
+  cut(changelog: ChangelogWriter): void
+  /** The transaction of the generation in flight is committed; `offsets`: where each changelog goes on. */
+  settle(offsets: ReadonlyMap<string, number>): void
+  /** Writes what is settled to the engine: one atomic batch with its positions. Overlapping calls are one. */
+  persist(): Promise<void>
+  positions(): readonly StorePosition[]
+  /** Applies changelog records straight to the engine, below everything live. Not while processing. */
+  restore(store: string, records: Iterable<ChangelogRecord>, nextOffset: number): MaybePromise<void>
+  /** Makes room in the cache, by letting clean entries go. */
+  trim(bytesMax: number): void
+  /** Dirty: nothing but what is persisted survives. Clean: settled state is persisted first. */
+  close(how: 'clean' | 'dirty'): Promise<void>
+  /** Deletes all local state of the task. */
+  wipe(): Promise<void>
+}
+
+export type ChangelogRecord = {
+  readonly key: Buffer
+  /** null: a tombstone. */
+  readonly value: Buffer | null
+  readonly timestamp: number
+  readonly headers: Headers
+}

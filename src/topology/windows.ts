@@ -1,0 +1,49 @@
+/** Windows as data. All times in milliseconds since the epoch; intervals are [start, end) unless said otherwise. */
+
+export type TimeWindowsSpec = {
+  readonly kind: 'time'
+  readonly sizeMs: number
+  readonly advanceMs: number
+  readonly graceMs: number
+}
+
+/** [start, forever): one window. */
+export type UnlimitedWindowsSpec = { readonly kind: 'unlimited'; readonly startMs: number }
+
+/** The windows of a user's own making: for a timestamp, start -> end. */
+export type CustomWindowsSpec = {
+  readonly kind: 'custom'
+  windowsFor(timestamp: number): ReadonlyMap<number, number>
+  readonly sizeMs: number
+  readonly graceMs: number
+}
+
+/** Both ends inclusive: [t - difference, t]. */
+export type SlidingWindowsSpec = { readonly kind: 'sliding'; readonly differenceMs: number; readonly graceMs: number }
+
+export type SessionWindowsSpec = { readonly kind: 'session'; readonly gapMs: number; readonly graceMs: number }
+
+export type JoinWindowsSpec = {
+  readonly beforeMs: number
+  readonly afterMs: number
+  readonly graceMs: number
+  /** Kafka Streams' deprecated `JoinWindows.of`: unmatched results are sent at once. */
+  readonly eager: boolean
+}
+
+export type FixedWindowsSpec = TimeWindowsSpec | UnlimitedWindowsSpec | CustomWindowsSpec
+
+export type WindowsSpec = FixedWindowsSpec | SlidingWindowsSpec | SessionWindowsSpec
+
+/** A key within a window: the key of a windowed table. For a session window `end` is inclusive. */
+export class Windowed<K> {
+  readonly key: K
+  readonly start: number
+  readonly end: number
+
+  constructor(key: K, start: number, end: number) {
+    this.key = key
+    this.start = start
+    this.end = end
+  }
+}
