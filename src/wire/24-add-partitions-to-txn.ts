@@ -1,0 +1,26 @@
+/**
+ * Key 24: names the partitions that a transaction is about to write. Versions from 4 on are between brokers.
+ */
+import { api } from './api.ts'
+import { array, int16, int32, int64, list, optional, string, struct } from './grammar.ts'
+
+export const addPartitionsToTxn = api({
+  key: 24,
+  name: 'AddPartitionsToTxn',
+  min: 0,
+  max: 3,
+  flexibleFrom: 3,
+  request: struct({
+    v3AndBelowTransactionalId: string,
+    v3AndBelowProducerId: int64,
+    v3AndBelowProducerEpoch: int16,
+    topics: list({ name: string, partitions: array(int32) }),
+  }),
+  response: struct({
+    throttleTimeMs: optional(int32),
+    topics: list({
+      name: string,
+      resultsByPartition: list({ partition: int32, partitionErrorCode: int16 }),
+    }),
+  }),
+})
