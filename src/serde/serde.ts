@@ -25,6 +25,8 @@ export type Serde<T> = {
   readonly primitive?: boolean
   /** `read` takes any bytes: where nobody looks at the value, the engine need not read it to know that it could. */
   readonly total?: boolean
+  /** So many bytes at the end name a window: the partition goes by those before them. */
+  readonly windowBytes?: number
 }
 
 export type SerdeFunctions<T> = {

@@ -19,9 +19,17 @@ export type CustomWindowsSpec = {
 }
 
 /** Both ends inclusive: [t - difference, t]. */
-export type SlidingWindowsSpec = { readonly kind: 'sliding'; readonly differenceMs: number; readonly graceMs: number }
+export type SlidingWindowsSpec = {
+  readonly kind: 'sliding'
+  readonly differenceMs: number
+  readonly graceMs: number
+}
 
-export type SessionWindowsSpec = { readonly kind: 'session'; readonly gapMs: number; readonly graceMs: number }
+export type SessionWindowsSpec = {
+  readonly kind: 'session'
+  readonly gapMs: number
+  readonly graceMs: number
+}
 
 export type JoinWindowsSpec = {
   readonly beforeMs: number
@@ -35,15 +43,4 @@ export type FixedWindowsSpec = TimeWindowsSpec | UnlimitedWindowsSpec | CustomWi
 
 export type WindowsSpec = FixedWindowsSpec | SlidingWindowsSpec | SessionWindowsSpec
 
-/** A key within a window: the key of a windowed table. For a session window `end` is inclusive. */
-export class Windowed<K> {
-  readonly key: K
-  readonly start: number
-  readonly end: number
-
-  constructor(key: K, start: number, end: number) {
-    this.key = key
-    this.start = start
-    this.end = end
-  }
-}
+export { Windowed } from '../serde/windowed.ts'
