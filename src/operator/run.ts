@@ -5,7 +5,9 @@
 import type { DropReason } from '../base/drop.ts'
 import type { Headers } from '../base/headers.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
+import type { Serde } from '../serde/serde.ts'
 import type { Store } from '../store/contract.ts'
+import type { SourceNode } from '../topology/node.ts'
 
 /** What flows along an edge. Along a table's edges `value` is a Change, never null. */
 export type Run = (key: unknown, value: unknown, timestamp: number, headers: Headers) => void | Promise<void>
@@ -95,4 +97,35 @@ export type TaskContext = {
   /** A commit as soon as the record in hand is done. */
   requestCommit(): void
   readonly configs: Readonly<Record<string, unknown>>
+}
+
+/** A source, bound: how the task reads its records, and where they go. */
+export type BoundSource = {
+  readonly node: SourceNode
+  readonly keySerde: Serde<unknown>
+  readonly valueSerde: Serde<unknown>
+  /** Nobody downstream looks at the key (value), and its serde is total: the task passes `present` for one that is there. */
+  readonly skipKey: boolean
+  readonly skipValue: boolean
+  readonly run: Run
+  /**
+   * Stateful operators on a key-keeping path can have state fetched ahead, for a whole batch at once. Called with what
+   * is about to be processed; null where nobody gains from it.
+   */
+  readonly prefetch: ((key: unknown, timestamp: number) => void) | null
+}
+
+/** Stands for a key or value that is there and that nobody reads. */
+export const present: unknown = Object.freeze({ present: true })
+
+/** The operators of one task. */
+export type BoundSubtopology = {
+  /** By the name of the source node. */
+  readonly sources: ReadonlyMap<string, BoundSource>
+  /** Calls every processor's init, in the order of the nodes. */
+  init(): MaybePromise<void>
+  /** Calls every processor's close; the first error is thrown after all were called. */
+  close(): MaybePromise<void>
+  /** What was asked for by `prefetch` since the last call: resolves when it is in memory. */
+  fetchAhead(): MaybePromise<void>
 }

@@ -1,0 +1,247 @@
+/**
+ * One input partition of a task: the fetched chunks that wait, and the record at their head, read and stamped. Nothing
+ * is read ahead of the head, so a chunk of 100,000 records costs one cursor.
+ */
+import type { DropReason } from '../base/drop.ts'
+import { StreamsError } from '../base/errors.ts'
+import { type Headers, noHeaders } from '../base/headers.ts'
+import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
+import type { FetchedChunk } from '../kafka/client.ts'
+import { type BoundSource, present } from '../operator/run.ts'
+import { BatchCursor } from '../wire/record-batch.ts'
+
+/** The raw bytes of a record that could not be read, for the dead-letter topic. */
+export type RawRecord = {
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: Headers
+}
+
+export type QueueOwner = {
+  /** Decides what a record that can't be read becomes: returns to skip it, throws to stop. */
+  unreadable(error: unknown, queue: PartitionQueue, raw: RawRecord): MaybePromise<void>
+  drop(reason: DropReason, queue: PartitionQueue): void
+}
+
+export class PartitionQueue {
+  readonly topic: string
+  readonly partition: number
+  readonly source: BoundSource
+  /** The order of Java's heap needs to know whether the queue is in it. */
+  queued = false
+
+  // The head.
+  key: unknown = null
+  value: unknown = null
+  timestamp = -1
+  offset = -1
+  headers: Headers = noHeaders
+  hasHead = false
+
+  /** The highest timestamp taken from this partition; -1 before any. */
+  partitionTime = -1
+  /** Everything before it is processed, dropped or no data. */
+  position: number
+  /** Where the fetch stands: the end of the last chunk. */
+  fetchedTo: number
+  /** The last stable offset last heard of; -1 before any. */
+  endOffset = -1
+  records = 0
+  bytes = 0
+
+  readonly #owner: QueueOwner
+  readonly #batchBytesMax: number
+  readonly #chunks: FetchedChunk[] = []
+  #chunk: FetchedChunk | null = null
+  #cursor: BatchCursor | null = null
+
+  constructor(
+    topic: string,
+    partition: number,
+    source: BoundSource,
+    position: number,
+    owner: QueueOwner,
+    batchBytesMax: number,
+  ) {
+    this.topic = topic
+    this.partition = partition
+    this.source = source
+    this.position = position
+    this.fetchedTo = position
+    this.#owner = owner
+    this.#batchBytesMax = batchBytesMax
+  }
+
+  /** Chunks not yet walked to their end. */
+  get waiting(): boolean {
+    return this.#chunk !== null || this.#chunks.length > 0
+  }
+
+  enqueue(chunk: FetchedChunk): void {
+    this.#chunks.push(chunk)
+    this.fetchedTo = chunk.nextOffset
+    if (chunk.lastStableOffset > this.endOffset) this.endOffset = chunk.lastStableOffset
+  }
+
+  /** Puts the next record at the head. False: there is none (yet). */
+  advance(): MaybePromise<boolean> {
+    this.hasHead = false
+    while (true) {
+      if (this.#cursor === null && !this.#open()) return false
+      const cursor = this.#cursor as BatchCursor
+      if (!cursor.next()) {
+        this.#finish()
+        continue
+      }
+      const read = this.#read(cursor)
+      if (read === true) return true
+      if (isPromise(read)) return read.then((found) => found || this.advance())
+    }
+  }
+
+  /** Gives all buffered bytes back. */
+  clear(): void {
+    this.hasHead = false
+    this.#cursor = null
+    this.#chunk?.release()
+    this.#chunk = null
+    for (const chunk of this.#chunks.splice(0)) chunk.release()
+  }
+
+  /** The bytes of the head, as long as the next one isn't read. */
+  raw(): RawRecord | null {
+    return this.#cursor === null ? null : this.#raw(this.#cursor)
+  }
+
+  #raw(cursor: BatchCursor): RawRecord {
+    const { buffer, keyStart, keyEnd, valueStart, valueEnd } = cursor
+    return {
+      key: keyStart < 0 ? null : Buffer.from(buffer.subarray(keyStart, keyEnd)),
+      value: valueStart < 0 ? null : Buffer.from(buffer.subarray(valueStart, valueEnd)),
+      headers: this.headers,
+    }
+  }
+
+  #open(): boolean {
+    const chunk = this.#chunks.shift()
+    if (chunk === undefined) return false
+    this.#chunk = chunk
+    this.#cursor = new BatchCursor({
+      topic: this.topic,
+      partition: this.partition,
+      buffer: chunk.buffer,
+      start: chunk.start,
+      end: chunk.end,
+      fromOffset: chunk.fetchOffset,
+      aborted: chunk.aborted,
+      batchBytesMax: this.#batchBytesMax,
+    })
+    return true
+  }
+
+  #finish(): void {
+    const chunk = this.#chunk as FetchedChunk
+    this.position = chunk.nextOffset
+    this.bytes += chunk.end - chunk.start
+    this.#cursor = null
+    this.#chunk = null
+    chunk.release()
+  }
+
+  /** False: the record was dropped. */
+  #read(cursor: BatchCursor): MaybePromise<boolean> {
+    const { source, topic } = this
+    this.offset = cursor.offset
+    this.timestamp = cursor.timestamp
+    this.position = cursor.offset
+    this.headers = cursor.headerCount === 0 ? noHeaders : cursor.headers()
+    this.records++
+    try {
+      const key =
+        cursor.keyStart < 0
+          ? null
+          : source.skipKey
+            ? present
+            : source.keySerde.read(cursor.buffer, cursor.keyStart, cursor.keyEnd, topic, this.headers)
+      const value =
+        cursor.valueStart < 0
+          ? null
+          : source.skipValue
+            ? present
+            : source.valueSerde.read(cursor.buffer, cursor.valueStart, cursor.valueEnd, topic, this.headers)
+      if (isPromise(key) || isPromise(value)) return this.#await(cursor, key, value)
+      return this.#stamp(key, value)
+    } catch (error) {
+      return this.#unreadable(error, cursor)
+    }
+  }
+
+  async #await(cursor: BatchCursor, key: unknown, value: unknown): Promise<boolean> {
+    let both: [unknown, unknown]
+    try {
+      both = await Promise.all([key, value])
+    } catch (error) {
+      return this.#unreadable(error, cursor)
+    }
+    return this.#stamp(both[0], both[1])
+  }
+
+  #stamp(key: unknown, value: unknown): boolean {
+    const extractor = this.source.node.timestampExtractor
+    if (extractor !== null) this.timestamp = this.#extract(extractor, key, value)
+    if (!(this.timestamp >= 0)) {
+      this.#owner.drop('invalid-timestamp', this)
+      return false
+    }
+    this.key = key
+    this.value = value
+    this.hasHead = true
+    return true
+  }
+
+  #extract(
+    extractor: NonNullable<BoundSource['node']['timestampExtractor']>,
+    key: unknown,
+    value: unknown,
+  ): number {
+    const { topic, partition, offset, timestamp, headers, partitionTime } = this
+    let extracted: unknown
+    try {
+      extracted = extractor(value, key, { topic, partition, offset, timestamp, headers }, partitionTime)
+    } catch (cause) {
+      throw this.#fatal(
+        `the timestamp extractor threw: ${cause instanceof Error ? cause.message : String(cause)}`,
+        cause,
+      )
+    }
+    if (isPromise(extracted)) {
+      throw new StreamsError(
+        'PROMISE_NOT_ALLOWED',
+        `${this.source.node.name}: the timestamp extractor returned a promise; extractors are synchronous`,
+        { node: this.source.node.name },
+      )
+    }
+    if (typeof extracted !== 'number' || (!Number.isSafeInteger(extracted) && !Number.isNaN(extracted))) {
+      throw this.#fatal(
+        `the timestamp extractor returned ${String(extracted)}; it must return milliseconds since the epoch as a whole number`,
+        undefined,
+      )
+    }
+    return extracted
+  }
+
+  #fatal(what: string, cause: unknown): StreamsError {
+    const { topic, partition, offset } = this
+    return new StreamsError(
+      'PROCESSING_FAILED',
+      `${this.source.node.name}: ${what} (topic ${topic}, partition ${partition}, offset ${offset})`,
+      { node: this.source.node.name, topic, partition, offset, cause, verdict: 'stop' },
+    )
+  }
+
+  #unreadable(error: unknown, cursor: BatchCursor): MaybePromise<boolean> {
+    if (error instanceof StreamsError && error.verdict === 'stop') throw error
+    const decided = this.#owner.unreadable(error, this, this.#raw(cursor))
+    return isPromise(decided) ? decided.then(() => false) : false
+  }
+}
