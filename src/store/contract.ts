@@ -34,9 +34,15 @@ export type Flushed<K, V> = {
   readonly entry: Entry<K, V>
   /** Its value at the flush before, `null` if none; kept only when `keepOld` was asked for. */
   readonly old: V | null
+  /** As the last `set` gave it, also of a tombstone. */
+  readonly timestamp: number
   /** Of the record that changed it last. */
   readonly headers: Headers
+  readonly origin: Origin
 }
+
+/** Where the record came from that a held back change is due to. */
+export type Origin = { readonly topic: string | null; readonly partition: number; readonly offset: number }
 
 export type FlushListener<K = unknown, V = unknown> = (flushed: Flushed<K, V>) => MaybePromise<void>
 
@@ -47,7 +53,10 @@ type StoreBase<K, V> = {
   readonly spec: StoreSpec
   /** Changes go downstream at flush instead of at each update. False where the application's cache is off. */
   readonly cached: boolean
-  /** Who is told of changed entries at flush, in the order in which they first changed. */
+  /**
+   * Who is told of changed entries at flush, in the order in which they last changed. An entry that was absent at the
+   * flush before and is absent again is not told of.
+   */
   onFlush(listener: FlushListener<K, V>, options: { readonly keepOld: boolean }): void
 }
 
@@ -124,6 +133,7 @@ export type Held<K, V> = {
   readonly time: number
   readonly timestamp: number
   readonly headers: Headers
+  readonly origin: Origin
 }
 
 /** suppress: one entry per key, in order of (time, bytes of the key). */
@@ -133,7 +143,9 @@ export type SuppressBuffer<K = unknown, V = unknown> = StoreBase<K, V> & {
   readonly bytes: number
   readonly minTime: number
   /** A later value of a held key replaces value and headers, keeps time and the first old value. */
-  hold(key: K, value: V | null, old: V | null, time: number, timestamp: number, headers: Headers): void
+  hold(key: K, value: V | null, old: V | null, time: number, timestamp: number, headers: Headers, origin: Origin): void
+  /** The first, which stays held (and visible to `oldOf`) until `shift`. */
+  first(): Held<K, V>
   /** Takes out the first. */
   shift(): Held<K, V>
   /** The old value that downstream last saw of a held key; undefined where it isn't held. */
@@ -144,9 +156,11 @@ export type SuppressBuffer<K = unknown, V = unknown> = StoreBase<K, V> & {
 export type JoinBuffer<K = unknown, V = unknown> = StoreBase<K, V> & {
   readonly kind: 'join-buffer'
   readonly minTime: number
+  /** The largest time held so far; -1 before any. */
+  readonly observedTime: number
   readonly size: number
-  /** False: too old to wait. */
-  hold(key: K, value: V, time: number, headers: Headers): boolean
+  /** False: older than the observed time (before this record) - grace, too old to wait. */
+  hold(key: K, value: V, time: number, headers: Headers, origin: Origin): boolean
   shift(): Held<K, V>
 }
 
