@@ -1,0 +1,157 @@
+/**
+ * What a stream thread has written since the last cut: the open batches of its output and changelog partitions. One
+ * producer sends for all tasks of a thread, so their records share batches. A cut takes everything; the next
+ * generation starts empty.
+ */
+import { StreamsError } from '../base/errors.ts'
+import type { Headers } from '../base/headers.ts'
+import type { OutgoingBatch } from '../kafka/client.ts'
+import type { Collector } from '../operator/run.ts'
+import { BatchBuilder } from '../wire/batch-builder.ts'
+
+export type OutputOptions = {
+  /** Asked once per topic: how many partitions it has. */
+  partitionCount(topic: string): Promise<number>
+  /** Where a batch is split; below the broker's message.max.bytes. */
+  batchBytesMax: number
+  /** A record beyond it is refused where it is written, so that its handler decides. */
+  recordBytesMax: number
+}
+
+export type Taken = {
+  readonly batches: readonly OutgoingBatch[]
+  readonly records: number
+  readonly bytes: number
+}
+
+type TopicOutput = {
+  readonly topic: string
+  /** The batch being filled, by partition. */
+  readonly open: (BatchBuilder | undefined)[]
+}
+
+export class Output implements Collector {
+  readonly #options: OutputOptions
+  readonly #counts: Map<string, number>
+  readonly #topics = new Map<string, TopicOutput>()
+  /** Batches that are full, in order. */
+  #full: OutgoingBatch[] = []
+  #fullBytes = 0
+  #records = 0
+  #last: TopicOutput | null = null
+
+  /** `counts` outlives an output that an abort throws away. */
+  constructor(options: OutputOptions, counts: Map<string, number>) {
+    this.#options = options
+    this.#counts = counts
+  }
+
+  partitionCount(topic: string): number | null {
+    return this.#counts.get(topic) ?? null
+  }
+
+  async load(topic: string): Promise<void> {
+    this.#counts.set(topic, await this.#options.partitionCount(topic))
+  }
+
+  append(
+    topic: string,
+    partition: number,
+    timestamp: number,
+    key: Uint8Array | null,
+    keyStart: number,
+    keyEnd: number,
+    value: Uint8Array | null,
+    valueStart: number,
+    valueEnd: number,
+    headers: Headers,
+  ): void {
+    const bytes = keyEnd - keyStart + valueEnd - valueStart
+    if (bytes > this.#options.recordBytesMax) {
+      throw new StreamsError(
+        'RECORD_TOO_LARGE',
+        `a record of ${bytes} bytes for topic ${topic} is over the limit of ${this.#options.recordBytesMax}; make it smaller, or raise recordBytesMax and the topic's max.message.bytes`,
+        { topic, partition },
+      )
+    }
+    const output = this.#topic(topic)
+    let builder = output.open[partition]
+    if (builder === undefined) builder = output.open[partition] = this.#builder()
+    if (!builder.append(timestamp, key, keyStart, keyEnd, value, valueStart, valueEnd, headers)) {
+      builder = this.#roll(output, partition, builder)
+      builder.append(timestamp, key, keyStart, keyEnd, value, valueStart, valueEnd, headers)
+    }
+    this.#records++
+  }
+
+  /** The open batch of a changelog partition, with room for so many bytes. Its bytes are referred to by the state. */
+  changelog(topic: string, partition: number, bytes: number): BatchBuilder {
+    const output = this.#topic(topic)
+    const builder = output.open[partition]
+    this.#records++
+    if (builder === undefined) {
+      const fresh = this.#builder()
+      output.open[partition] = fresh
+      return fresh
+    }
+    return builder.bytes + bytes > this.#options.batchBytesMax && builder.count > 0
+      ? this.#roll(output, partition, builder)
+      : builder
+  }
+
+  get bytes(): number {
+    let open = 0
+    for (const { open: builders } of this.#topics.values()) {
+      for (const builder of builders) if (builder !== undefined) open += builder.bytes
+    }
+    return this.#fullBytes + open
+  }
+
+  get records(): number {
+    return this.#records
+  }
+
+  /** Everything written since the last time. */
+  take(): Taken {
+    const batches = this.#full
+    let bytes = this.#fullBytes
+    for (const { topic, open } of this.#topics.values()) {
+      for (let partition = 0; partition < open.length; partition++) {
+        const builder = open[partition]
+        if (builder === undefined || builder.count === 0) continue
+        batches.push({ topic, partition, builder })
+        bytes += builder.bytes
+        open[partition] = undefined
+      }
+    }
+    const records = this.#records
+    this.#full = []
+    this.#fullBytes = 0
+    this.#records = 0
+    return { batches, records, bytes }
+  }
+
+  #topic(topic: string): TopicOutput {
+    const last = this.#last
+    if (last !== null && last.topic === topic) return last
+    let output = this.#topics.get(topic)
+    if (output === undefined) {
+      output = { topic, open: [] }
+      this.#topics.set(topic, output)
+    }
+    this.#last = output
+    return output
+  }
+
+  #roll(output: TopicOutput, partition: number, builder: BatchBuilder): BatchBuilder {
+    this.#full.push({ topic: output.topic, partition, builder })
+    this.#fullBytes += builder.bytes
+    const next = this.#builder()
+    output.open[partition] = next
+    return next
+  }
+
+  #builder(): BatchBuilder {
+    return new BatchBuilder(this.#options.batchBytesMax)
+  }
+}

@@ -1,0 +1,284 @@
+/**
+ * Brings stores to where their changelogs are: for tasks that are about to run, up to the end of the changelog as it
+ * is now; for standbys and global stores, on and on. One fetcher serves all of a thread's.
+ *
+ * The end is the high watermark, not the last stable offset: EndTxn answers before the markers are written, so right
+ * after a commit the stable end is still behind, and stopping there gives old state under new offsets. The position
+ * that is compared with it counts markers, void data and compaction gaps, so no record is waited for.
+ */
+import type { Clock } from '../base/clock.ts'
+import { StreamsError } from '../base/errors.ts'
+import { noHeaders } from '../base/headers.ts'
+import type { Logger } from '../base/logger.ts'
+import { isPromise } from '../base/maybe-promise.ts'
+import type { FetchedChunk, Fetcher, Isolation, KafkaClient, TopicPartition } from '../kafka/client.ts'
+import type { ChangelogRecord, TaskState } from '../store/contract.ts'
+import { BatchCursor } from '../wire/record-batch.ts'
+import type { Hooks } from './hooks.ts'
+
+export type Changelog = TopicPartition & {
+  readonly store: string
+  /** A source topic that serves as changelog stops here: beyond it is input that isn't processed. null: its end. */
+  readonly limit: number | null
+}
+
+export type RestoreOptions = {
+  readonly client: KafkaClient
+  readonly purpose: 'restore' | 'global'
+  readonly isolation: Isolation
+  readonly bufferBytesMax: number
+  readonly partitionBytesMax: number
+  readonly batchBytesMax: number
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly hooks: Hooks
+}
+
+type Following = {
+  readonly changelog: Changelog
+  readonly task: string
+  readonly state: TaskState
+  readonly startOffset: number
+  /** Infinity: a standby, which goes on. */
+  readonly endOffset: number
+  readonly done: (error: StreamsError | null) => void
+  position: number
+  records: number
+  /** Chunks are applied one after another, also where the engine takes its time. */
+  applying: Promise<void>
+}
+
+const key = ({ topic, partition }: TopicPartition) => `${topic} ${partition}`
+
+export class Restorer {
+  readonly #options: RestoreOptions
+  readonly #following = new Map<string, Following>()
+  #fetcher: Fetcher | null = null
+
+  constructor(options: RestoreOptions) {
+    this.#options = options
+  }
+
+  /** Resolves when every changelog is read to the end that it has now. */
+  async restore(task: string, state: TaskState, changelogs: readonly Changelog[]): Promise<void> {
+    if (changelogs.length === 0) return
+    const { admin } = this.#options.client
+    const [ends, starts] = await Promise.all([
+      admin.offsets(changelogs, 'latest', 'read_uncommitted'),
+      admin.offsets(changelogs, 'earliest', 'read_uncommitted'),
+    ])
+    const positions = new Map(state.positions().map(({ store, offset }) => [store, offset]))
+    await Promise.all(
+      changelogs.map((changelog, index) => {
+        const logStart = starts[index]?.offset ?? 0
+        const highWatermark = ends[index]?.offset ?? 0
+        const end = changelog.limit === null ? highWatermark : Math.min(highWatermark, changelog.limit)
+        const position = positions.get(changelog.store) ?? null
+        if (position !== null && (position < logStart || position > highWatermark)) {
+          throw new StreamsError(
+            'RESTORE_FAILED',
+            `task ${task}, store ${changelog.store}: the local state stands at offset ${position} of ${changelog.topic}-${changelog.partition}, which has ${logStart} to ${highWatermark}; the state is of another time`,
+            { task, store: changelog.store, topic: changelog.topic, partition: changelog.partition },
+          )
+        }
+        const start = position ?? logStart
+        return start >= end ? undefined : this.#follow(task, state, changelog, start, end)
+      }),
+    )
+  }
+
+  /** A standby: follows from where the state stands until `stop`. Rejects only where it can't go on. */
+  async follow(task: string, state: TaskState, changelogs: readonly Changelog[]): Promise<void> {
+    const starts = await this.#options.client.admin.offsets(changelogs, 'earliest', 'read_uncommitted')
+    const positions = new Map(state.positions().map(({ store, offset }) => [store, offset]))
+    await Promise.all(
+      changelogs.map((changelog, index) => {
+        const start = positions.get(changelog.store) ?? starts[index]?.offset ?? 0
+        return this.#follow(task, state, changelog, start, Number.POSITIVE_INFINITY)
+      }),
+    )
+  }
+
+  /** Ends all of a task's; what was applied stays. */
+  async stop(task: string): Promise<void> {
+    const stopped = [...this.#following.values()].filter((following) => following.task === task)
+    for (const following of stopped) this.#leave(following)
+    await Promise.all(stopped.map((following) => following.applying.catch(() => undefined)))
+    for (const following of stopped) {
+      this.#report(following, 'suspended')
+      following.done(
+        new StreamsError(
+          'RESTORE_FAILED',
+          `task ${task}: stopped while its stores were read from ${following.changelog.topic}`,
+          { task },
+        ),
+      )
+    }
+  }
+
+  /** Records of a task's changelogs that are not applied, as last heard. */
+  position(changelog: TopicPartition): number | null {
+    return this.#following.get(key(changelog))?.position ?? null
+  }
+
+  async close(): Promise<void> {
+    for (const task of new Set([...this.#following.values()].map((following) => following.task)))
+      await this.stop(task)
+    await this.#fetcher?.close()
+    this.#fetcher = null
+  }
+
+  #follow(task: string, state: TaskState, changelog: Changelog, start: number, end: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const following: Following = {
+        changelog,
+        task,
+        state,
+        startOffset: start,
+        endOffset: end,
+        done: (error) => (error === null ? resolve() : reject(error)),
+        position: start,
+        records: 0,
+        applying: Promise.resolve(),
+      }
+      this.#following.set(key(changelog), following)
+      this.#report(following, 'start')
+      this.#open().add(changelog, start)
+    })
+  }
+
+  #open(): Fetcher {
+    this.#fetcher ??= this.#options.client.fetcher({
+      purpose: this.#options.purpose,
+      isolation: this.#options.isolation,
+      bufferBytesMax: this.#options.bufferBytesMax,
+      partitionBytesMax: this.#options.partitionBytesMax,
+      waitMs: 100,
+      offsetReset: () => 'none',
+      onChunk: (chunk) => this.#onChunk(chunk),
+      onEnds: () => {},
+      onReset: () => {},
+      onError: (error, partition) => this.#onError(error, partition),
+    })
+    return this.#fetcher
+  }
+
+  #onChunk(chunk: FetchedChunk): void {
+    const following = this.#following.get(key(chunk))
+    if (following === undefined) {
+      chunk.release()
+      return
+    }
+    following.applying = following.applying.then(() => this.#apply(following, chunk))
+  }
+
+  async #apply(following: Following, chunk: FetchedChunk): Promise<void> {
+    if (this.#following.get(key(chunk)) !== following) {
+      chunk.release()
+      return
+    }
+    try {
+      const { changelog, state, endOffset } = following
+      const records = changelogRecords(chunk, endOffset, this.#options.batchBytesMax)
+      // Beyond the end is what others write meanwhile: it is theirs.
+      const next = Math.min(chunk.nextOffset, endOffset)
+      const applied = state.restore(changelog.store, records, next)
+      if (isPromise(applied)) await applied
+      following.position = next
+      following.records += records.length
+      this.#report(following, 'batch')
+      if (next >= endOffset) {
+        this.#leave(following)
+        this.#report(following, 'end')
+        following.done(null)
+      }
+    } catch (error) {
+      this.#leave(following)
+      following.done(
+        error instanceof StreamsError
+          ? error
+          : new StreamsError(
+              'RESTORE_FAILED',
+              `task ${following.task}, store ${following.changelog.store}: ${String(error)}`,
+              {
+                task: following.task,
+                store: following.changelog.store,
+                cause: error,
+              },
+            ),
+      )
+    } finally {
+      chunk.release()
+    }
+  }
+
+  #onError(error: StreamsError, partition: TopicPartition | null): void {
+    const hit = [...this.#following.values()].filter(
+      ({ changelog }) => partition === null || key(changelog) === key(partition),
+    )
+    for (const following of hit) {
+      this.#leave(following)
+      // A position that the changelog doesn't have is no reason to stop: the state is rebuilt from its start.
+      const verdict = error.code === 'KAFKA_OFFSET_OUT_OF_RANGE' ? 'restore' : error.verdict
+      following.done(
+        new StreamsError(
+          'RESTORE_FAILED',
+          `task ${following.task}, store ${following.changelog.store}: ${error.message}`,
+          {
+            ...error.about,
+            task: following.task,
+            store: following.changelog.store,
+            cause: error,
+            verdict,
+          },
+        ),
+      )
+    }
+  }
+
+  #leave(following: Following): void {
+    this.#following.delete(key(following.changelog))
+    this.#fetcher?.remove(following.changelog)
+  }
+
+  #report(following: Following, phase: 'start' | 'batch' | 'end' | 'suspended'): void {
+    const { changelog, task, startOffset, endOffset, position, records } = following
+    this.#options.hooks.restore?.({
+      task,
+      store: changelog.store,
+      topic: changelog.topic,
+      partition: changelog.partition,
+      phase,
+      startOffset,
+      offset: position,
+      endOffset,
+      records,
+    })
+  }
+}
+
+function changelogRecords(chunk: FetchedChunk, endOffset: number, batchBytesMax: number): ChangelogRecord[] {
+  const cursor = new BatchCursor({
+    topic: chunk.topic,
+    partition: chunk.partition,
+    buffer: chunk.buffer,
+    start: chunk.start,
+    end: chunk.end,
+    fromOffset: chunk.fetchOffset,
+    aborted: chunk.aborted,
+    batchBytesMax,
+  })
+  const records: ChangelogRecord[] = []
+  while (cursor.next() && cursor.offset < endOffset) {
+    // No store has a null key; a changelog that holds one was written by somebody else.
+    if (cursor.keyStart < 0) continue
+    const { buffer } = cursor
+    records.push({
+      key: Buffer.from(buffer.subarray(cursor.keyStart, cursor.keyEnd)),
+      value: cursor.valueStart < 0 ? null : Buffer.from(buffer.subarray(cursor.valueStart, cursor.valueEnd)),
+      timestamp: cursor.timestamp,
+      headers: cursor.headerCount === 0 ? noHeaders : cursor.headers(),
+    })
+  }
+  return records
+}

@@ -1,0 +1,995 @@
+/**
+ * One stream thread: it owns tasks, one fetcher and one producer, and runs the loop over them. It may live in the main
+ * thread or in a worker; who owns which task is decided elsewhere and arrives as `assign` and `revoke`.
+ *
+ * Everything that changes the set of tasks or commits happens between two turns of the loop, where no record is in
+ * hand. What goes wrong is judged in one place, `#judge`.
+ *
+ *   created -> starting -> running -> pending-shutdown -> dead
+ */
+import { assert } from '../base/assert.ts'
+import { type Clock, sleep } from '../base/clock.ts'
+import { StreamsError } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import { isPromise } from '../base/maybe-promise.ts'
+import type {
+  FetchedChunk,
+  Fetcher,
+  GroupIdentity,
+  KafkaClient,
+  OffsetReset,
+  ProducedBatch,
+  Producer,
+  TopicPartition,
+} from '../kafka/client.ts'
+import type { Store, TaskState } from '../store/contract.ts'
+import type { StoreSpec } from '../topology/store-spec.ts'
+import type { TopologyGraph } from '../topology/topology.ts'
+import { type CommitReason, cutGeneration, type Generation, type Guarantee } from './commit.ts'
+import type { Hooks } from './hooks.ts'
+import { Output } from './output.ts'
+import { CommitPace } from './pace.ts'
+import { type Changelog, Restorer } from './restore.ts'
+import type { TaskStatus, ThreadStatus } from './status.ts'
+import { Task, type TaskInput, type TaskSettings } from './task.ts'
+
+/** What a thread is told of a task: enough to open it. */
+export type TaskAssignment = {
+  readonly id: string
+  readonly subtopology: number
+  readonly partition: number
+  readonly inputs: readonly (TopicPartition & { readonly source: string })[]
+}
+
+export type ThreadSettings = {
+  readonly task: TaskSettings
+  readonly transactionalId: string
+  readonly transactionTimeoutMs: number
+  readonly deliveryTimeoutMs: number
+  readonly compression: 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'
+  readonly commitIntervalMs: number
+  readonly commitMinIntervalMs: number
+  readonly commitMarkersPerSecondMax: number
+  readonly uncommittedBytesMax: number
+  readonly pendingBytesMax: number
+  readonly persistIntervalMs: number
+  readonly storeCacheBytesMax: number
+  readonly fetchBufferBytes: number
+  readonly partitionFetchBytes: number
+  readonly fetchWaitMs: number
+  readonly outputBatchBytesMax: number
+  readonly recordBytesMax: number
+  readonly taskTimeoutMs: number
+  readonly repartitionPurgeIntervalMs: number
+}
+
+/** What the thread asks of the application around it. */
+export type ThreadOwner = {
+  /** Opens the local state of a task: folder, lock, engine. */
+  openState(task: TaskAssignment, specs: readonly StoreSpec[]): Promise<TaskState>
+  globalStore(name: string): Store
+  changelogTopic(store: StoreSpec): string
+  partitionCount(topic: string): Promise<number>
+  offsetReset(source: string): OffsetReset
+  /** A repartition topic, whose records go once they are committed. */
+  purged(topic: string): boolean
+  running(task: string): void
+  /** The group must be asked anew: this member no longer owns what it thinks. */
+  lost(error: StreamsError): void
+  /** Nothing that the thread can do: it has closed its tasks and ends. */
+  failed(error: StreamsError): void
+}
+
+export type ThreadOptions = {
+  readonly name: string
+  readonly client: KafkaClient
+  readonly graph: TopologyGraph
+  readonly guarantee: Guarantee
+  readonly settings: ThreadSettings
+  readonly owner: ThreadOwner
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly hooks: Hooks
+}
+
+type Slot = {
+  readonly assignment: TaskAssignment
+  state: TaskStatus['state']
+  task: Task | null
+  /** A record of it truly waits. */
+  busy: boolean
+  /** Records a turn, so that a turn takes about `turnMs`. */
+  budget: number
+  /** Says that the opening under way is for nothing. */
+  cancelled: boolean
+  opened: Promise<void>
+  committed: Map<string, number>
+}
+
+const turnMs = 4
+const budgetMin = 16
+const budgetMax = 20_000
+/** Chunks of a partition that wait before it is paused: one to work on, one that follows at once. */
+const chunksWaitingMax = 2
+const abortDelayMsMax = 5_000
+
+const key = ({ topic, partition }: TopicPartition) => `${topic} ${partition}`
+
+export class StreamThread {
+  readonly name: string
+  readonly #options: ThreadOptions
+  readonly #clock: Clock
+  readonly #logger: Logger
+  readonly #fetcher: Fetcher
+  readonly #producer: Producer
+  readonly #restorer: Restorer
+  readonly #pace: CommitPace
+  readonly #slots = new Map<string, Slot>()
+  readonly #byPartition = new Map<string, Slot>()
+  /** Between two turns of the loop, one after another. */
+  readonly #actions: (() => Promise<void>)[] = []
+  readonly #partitionCounts = new Map<string, number>()
+  readonly #admitted: FetchedChunk[] = []
+  #state: ThreadStatus['state'] = 'created'
+  #identity: GroupIdentity | null = null
+  #output: Output
+  #inFlight: Promise<void> | null = null
+  #persisting: Promise<void> | null = null
+  #persistedAt = 0
+  #purgedAt = 0
+  #purging: Promise<void> | null = null
+  #failure: StreamsError | null = null
+  #abortsInARow = 0
+  #held = false
+  #paused = false
+  #stopping = false
+  #wake: (() => void) | null = null
+  #woken = false
+  #ended: Promise<void> = Promise.resolve()
+
+  constructor(options: ThreadOptions) {
+    this.name = options.name
+    this.#options = options
+    this.#clock = options.clock
+    this.#logger = options.logger
+    const { client, guarantee, settings, owner } = options
+    this.#output = this.#newOutput()
+    this.#fetcher = client.fetcher({
+      purpose: 'input',
+      isolation: guarantee.isolation,
+      bufferBytesMax: settings.fetchBufferBytes,
+      partitionBytesMax: settings.partitionFetchBytes,
+      waitMs: settings.fetchWaitMs,
+      offsetReset: (partition) => {
+        const slot = this.#byPartition.get(key(partition))
+        const input = slot?.assignment.inputs.find((one) => key(one) === key(partition))
+        return input === undefined ? 'none' : owner.offsetReset(input.source)
+      },
+      onChunk: (chunk) => this.#onChunk(chunk),
+      onEnds: (partition, highWatermark, lastStableOffset) =>
+        this.#onEnds(partition, guarantee.isolation === 'read_committed' ? lastStableOffset : highWatermark),
+      onReset: (partition, from, to) => {
+        this.#logger.warn(
+          `${partition.topic}-${partition.partition}: offset ${from} is out of range, going on at ${to}`,
+        )
+        const queue = this.#byPartition.get(key(partition))?.task?.queue(partition.topic, partition.partition)
+        if (queue !== undefined) queue.fetchedTo = to
+      },
+      onError: (error) => this.#fail(error),
+    })
+    this.#producer = client.producer({
+      ...(guarantee.transactional
+        ? { transactionalId: settings.transactionalId, transactionTimeoutMs: settings.transactionTimeoutMs }
+        : {}),
+      deliveryTimeoutMs: settings.deliveryTimeoutMs,
+      compression: settings.compression,
+    })
+    this.#restorer = new Restorer({
+      client,
+      purpose: 'restore',
+      isolation: guarantee.isolation,
+      bufferBytesMax: settings.fetchBufferBytes,
+      partitionBytesMax: settings.partitionFetchBytes,
+      batchBytesMax: settings.task.batchBytesMax,
+      clock: options.clock,
+      logger: options.logger,
+      hooks: options.hooks,
+    })
+    this.#pace = new CommitPace(
+      {
+        intervalMs: settings.commitIntervalMs,
+        minIntervalMs: settings.commitMinIntervalMs,
+        markersPerSecondMax: settings.commitMarkersPerSecondMax,
+      },
+      options.clock.now(),
+    )
+  }
+
+  // -------------------------------------------------------------------------------------------- from the application
+
+  get state(): ThreadStatus['state'] {
+    return this.#state
+  }
+
+  /** Fences what an earlier run of this thread left open, then turns until stopped. */
+  async start(): Promise<void> {
+    this.#setState('starting')
+    await this.#producer.init()
+    this.#setState('running')
+    this.#ended = this.#loop()
+  }
+
+  /** Opens these tasks; those of gone members' transactional ids are fenced first. Returns at once. */
+  assign(assignments: readonly TaskAssignment[], identity: GroupIdentity, fence: readonly string[]): void {
+    this.#identity = identity
+    const fenced = Promise.all(fence.map((id) => this.#fence(id)))
+    for (const assignment of assignments) {
+      assert(!this.#slots.has(assignment.id), `thread ${this.name} owns task ${assignment.id} already`)
+      const slot: Slot = {
+        assignment,
+        state: 'created',
+        task: null,
+        busy: false,
+        budget: 1024,
+        cancelled: false,
+        opened: Promise.resolve(),
+        committed: new Map(),
+      }
+      this.#slots.set(assignment.id, slot)
+      for (const input of assignment.inputs) this.#byPartition.set(key(input), slot)
+      this.#options.hooks.taskCreated?.(this.name, assignment.id)
+      slot.opened = fenced.then(() => this.#open(slot))
+    }
+  }
+
+  /** Commits, closes these tasks and resolves: from then on they may be given to another. */
+  revoke(tasks: readonly string[]): Promise<void> {
+    return this.#between(async () => {
+      const leaving = tasks.flatMap((id) => this.#slots.get(id) ?? [])
+      if (leaving.length === 0) return
+      await this.#commitAll('revoked')
+      await Promise.all(leaving.map((slot) => this.#close(slot, 'clean')))
+    })
+  }
+
+  /** The membership is gone: nothing may be committed any more. */
+  lose(): Promise<void> {
+    return this.#between(async () => {
+      await this.#inFlight?.catch(() => undefined)
+      await this.#rollBack()
+      await Promise.all([...this.#slots.values()].map((slot) => this.#close(slot, 'dirty')))
+    })
+  }
+
+  /** The group's generation moved, the tasks here stay. */
+  setIdentity(identity: GroupIdentity): void {
+    this.#identity = identity
+  }
+
+  /** A rebalance is near: the commit in flight is finished, and none begins until `release`. */
+  async hold(): Promise<void> {
+    this.#held = true
+    await this.#inFlight?.catch(() => undefined)
+  }
+
+  release(): void {
+    this.#held = false
+    this.#wakeUp()
+  }
+
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
+    this.#wakeUp()
+  }
+
+  /** Finishes the record in hand, commits, closes the tasks and ends. */
+  async stop(): Promise<void> {
+    if (this.#state === 'dead') return
+    if (this.#state === 'running') {
+      await this.#between(async () => {
+        this.#setState('pending-shutdown')
+        this.#held = false
+        await this.#commitAll('closing')
+        await Promise.all([...this.#slots.values()].map((slot) => this.#close(slot, 'clean')))
+      }).catch((error) =>
+        this.#logger.warn(`thread ${this.name}: not all could be committed at the end: ${String(error)}`),
+      )
+    }
+    this.#stopping = true
+    this.#wakeUp()
+    await this.#ended
+    await this.#shutDown()
+  }
+
+  status(): ThreadStatus {
+    return {
+      thread: this.name,
+      state: this.#state,
+      tasks: [...this.#slots.values()].map((slot) => ({
+        task: slot.assignment.id,
+        role: 'active',
+        state: slot.state,
+        streamTime: slot.task?.streamTime() ?? -1,
+        inputs: slot.assignment.inputs.map((input) => {
+          const queue = slot.task?.queue(input.topic, input.partition)
+          return {
+            topic: input.topic,
+            partition: input.partition,
+            position: queue?.position ?? -1,
+            committed: slot.committed.get(key(input)) ?? null,
+            endOffset: queue === undefined || queue.endOffset < 0 ? null : queue.endOffset,
+          }
+        }),
+        stores: (slot.task?.state.positions() ?? []).map(({ store, offset }) => ({
+          store,
+          offset,
+          endOffset: null,
+        })),
+      })),
+    }
+  }
+
+  /** The state of a task that runs here, for queries. */
+  taskState(task: string): TaskState | null {
+    return this.#slots.get(task)?.task?.state ?? null
+  }
+
+  // -------------------------------------------------------------------------------------------- the loop
+
+  async #loop(): Promise<void> {
+    while (!this.#stopping) {
+      this.#woken = false
+      try {
+        const action = this.#actions.shift()
+        if (action !== undefined) {
+          await action()
+          continue
+        }
+        if (this.#failure !== null) {
+          const failure = this.#failure
+          this.#failure = null
+          if (!(await this.#judge(failure))) break
+          continue
+        }
+        const worked = this.#paused ? 0 : this.#turn()
+        if (worked > 0) await this.#commitWhenDue(false)
+        else await this.#commitWhenDue(true)
+        this.#persistWhenDue()
+        this.#purgeWhenDue()
+        if (worked > 0) await immediate()
+        else await this.#rest()
+      } catch (error) {
+        this.#failure = asStreamsError(error)
+      }
+    }
+  }
+
+  /** One turn over the tasks. Returns how many records were processed. */
+  #turn(): number {
+    let worked = 0
+    const full = this.#output.bytes > this.#options.settings.uncommittedBytesMax * 2
+    for (const slot of this.#slots.values()) {
+      const { task } = slot
+      if (task === null || slot.busy) continue
+      if (this.#clock.now() >= task.nextWallPunctuation) {
+        const waiting = task.punctuateWallClock()
+        if (waiting !== undefined) {
+          this.#wait(slot, waiting)
+          continue
+        }
+      }
+      // Too much is uncommitted: nothing more until the commit in flight has ended.
+      if (full || !task.processable) continue
+      const started = performance.now()
+      const before = task.recordsProcessed
+      const result = task.process(slot.budget)
+      if (isPromise(result)) {
+        this.#wait(slot, result)
+        worked += task.recordsProcessed - before
+        continue
+      }
+      worked += result
+      if (result === 0) continue
+      const tookMs = performance.now() - started
+      if (tookMs > turnMs * 2 && slot.budget > budgetMin) slot.budget = Math.max(budgetMin, slot.budget >>> 1)
+      else if (tookMs < turnMs && result === slot.budget && slot.budget < budgetMax) slot.budget *= 2
+      this.#afterBatch(slot, result, tookMs)
+    }
+    return worked
+  }
+
+  #wait(slot: Slot, waiting: Promise<unknown>): void {
+    slot.busy = true
+    waiting.then(
+      () => {
+        slot.busy = false
+        this.#resumePartitions(slot)
+        this.#wakeUp()
+      },
+      (error) => {
+        slot.busy = false
+        this.#fail(error)
+      },
+    )
+  }
+
+  #afterBatch(slot: Slot, records: number, durationMs: number): void {
+    this.#resumePartitions(slot)
+    const { hooks } = this.#options
+    const { task } = slot
+    if (task === null) return
+    hooks.batch?.({
+      task: task.id,
+      records,
+      bytes: 0,
+      durationMs,
+      streamTime: task.streamTime(),
+      recordTimestamp: task.streamTime(),
+    })
+    if (hooks.lag === undefined) return
+    for (const queue of task.queues) {
+      if (queue.endOffset < 0) continue
+      hooks.lag({
+        task: task.id,
+        topic: queue.topic,
+        partition: queue.partition,
+        records: Math.max(0, queue.endOffset - queue.position),
+        position: queue.position,
+        endOffset: queue.endOffset,
+      })
+    }
+  }
+
+  /** Until something arrives, or something is due. */
+  async #rest(): Promise<void> {
+    if (this.#woken || this.#actions.length > 0 || this.#failure !== null) return immediate()
+    let dueAt = this.#clock.now() + 100
+    for (const { task } of this.#slots.values()) {
+      if (task === null) continue
+      dueAt = Math.min(dueAt, task.nextWallPunctuation)
+      if (task.uncommitted) dueAt = Math.min(dueAt, this.#pace.earliestAt)
+    }
+    const delay = dueAt - this.#clock.now()
+    if (delay <= 0) return immediate()
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.after(Math.max(1, delay), resolve)
+      this.#wake = () => {
+        timer.cancel()
+        resolve()
+      }
+    })
+    this.#wake = null
+  }
+
+  #wakeUp(): void {
+    this.#woken = true
+    this.#wake?.()
+  }
+
+  /** Runs at the next boundary between two turns, with no record in hand. */
+  #between(action: () => Promise<void>): Promise<void> {
+    if (this.#state !== 'running' && this.#state !== 'pending-shutdown') return action()
+    return new Promise((resolve, reject) => {
+      this.#actions.push(() => action().then(resolve, reject))
+      this.#wakeUp()
+    })
+  }
+
+  // -------------------------------------------------------------------------------------------- input
+
+  #onChunk(chunk: FetchedChunk): void {
+    const { guarantee } = this.#options
+    if (guarantee.admit === null) {
+      this.#enqueue(chunk)
+      return
+    }
+    this.#admitted.push(chunk)
+    if (this.#admitted.length === 1) void this.#admit(guarantee.admit)
+  }
+
+  async #admit(admit: NonNullable<Guarantee['admit']>): Promise<void> {
+    await immediate()
+    while (this.#admitted.length > 0) {
+      const chunks = this.#admitted.slice()
+      try {
+        await admit(chunks, this.#producer, this.#identityNow)
+      } catch (error) {
+        for (const chunk of this.#admitted.splice(0)) chunk.release()
+        this.#fail(error)
+        return
+      }
+      this.#admitted.splice(0, chunks.length)
+      for (const chunk of chunks) this.#enqueue(chunk)
+    }
+  }
+
+  #enqueue(chunk: FetchedChunk): void {
+    const slot = this.#byPartition.get(key(chunk))
+    if (slot === undefined || slot.task === null) {
+      chunk.release()
+      return
+    }
+    slot.task.enqueue(chunk)
+    const queue = slot.task.queue(chunk.topic, chunk.partition)
+    if (queue !== undefined && queue.chunksWaiting >= chunksWaitingMax && !queue.paused) {
+      queue.paused = true
+      this.#fetcher.pause(chunk)
+    }
+    this.#wakeUp()
+  }
+
+  #onEnds(partition: TopicPartition, endOffset: number): void {
+    const queue = this.#byPartition.get(key(partition))?.task?.queue(partition.topic, partition.partition)
+    if (queue === undefined || endOffset < 0) return
+    const news = queue.endOffset < endOffset || queue.endOffset < 0
+    queue.endOffset = endOffset
+    // A task that waits for this input to be known as drained may go on.
+    if (news) this.#wakeUp()
+  }
+
+  #resumePartitions(slot: Slot): void {
+    if (slot.task === null) return
+    for (const queue of slot.task.queues) {
+      if (!queue.paused || queue.chunksWaiting >= chunksWaitingMax) continue
+      queue.paused = false
+      this.#fetcher.resume(queue)
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------- tasks
+
+  async #open(slot: Slot): Promise<void> {
+    const { assignment } = slot
+    const { settings } = this.#options
+    const deadline = this.#clock.now() + settings.taskTimeoutMs
+    for (let attempt = 0; !slot.cancelled; attempt++) {
+      try {
+        await this.#openOnce(slot)
+        return
+      } catch (thrown) {
+        const error = asStreamsError(thrown)
+        if (slot.cancelled) return
+        const again = error.verdict === 'retry' || error.verdict === 'restore' || error.verdict === 'abort'
+        if (!again || this.#clock.now() > deadline) {
+          this.#fail(error)
+          return
+        }
+        this.#logger.warn(`task ${assignment.id}: opened again: ${error.message}`)
+        await sleep(this.#clock, Math.min(20 * 2 ** attempt, 1_000))
+      }
+    }
+  }
+
+  async #openOnce(slot: Slot): Promise<void> {
+    const { assignment } = slot
+    const { client, graph, owner, settings } = this.#options
+    const subtopology = graph.subtopologies.find(({ index }) => index === assignment.subtopology)
+    assert(subtopology !== undefined, `no sub-topology ${assignment.subtopology}`)
+    slot.state = 'restoring'
+
+    // The order matters: first positions that no open transaction can move, then the changelogs' ends.
+    const committed = await client.committed(settings.task.applicationId, assignment.inputs)
+    const state = await owner.openState(assignment, subtopology.stores)
+    try {
+      const changelogs: Changelog[] = []
+      for (const spec of subtopology.stores) {
+        if (spec.changelog === null) continue
+        const topic = owner.changelogTopic(spec)
+        const { sourceTopic } = spec.changelog
+        const limit =
+          sourceTopic === null
+            ? null
+            : (committed.find((one) => one.topic === topic && one.partition === assignment.partition)
+                ?.offset ?? 0)
+        changelogs.push({ store: spec.name, topic, partition: assignment.partition, limit })
+      }
+      await this.#restorer.restore(assignment.id, state, changelogs)
+      if (slot.cancelled)
+        throw new StreamsError('RESTORE_FAILED', `task ${assignment.id}: given up while it was restored`)
+
+      const inputs: TaskInput[] = []
+      for (const input of assignment.inputs) {
+        const known = committed.find((one) => one.topic === input.topic && one.partition === input.partition)
+        const position = known?.offset ?? (await this.#firstOffset(input))
+        inputs.push({ ...input, position, metadata: known?.metadata ?? '' })
+        slot.committed.set(key(input), known?.offset ?? position)
+      }
+      const task = await Task.open({
+        id: assignment.id,
+        partition: assignment.partition,
+        graph,
+        subtopology,
+        inputs,
+        state,
+        globalStore: (name) => owner.globalStore(name),
+        collector: this.#output,
+        clock: this.#clock,
+        logger: this.#logger.child(`task ${assignment.id}`),
+        hooks: this.#options.hooks,
+        settings: settings.task,
+      })
+      await this.#between(async () => {
+        if (slot.cancelled) {
+          await task.close('dirty')
+          return
+        }
+        if (task.collector !== this.#output) {
+          // Rolled back since it was bound: what it wrote would go into the void.
+          throw new StreamsError('RESTORE_FAILED', `task ${assignment.id}: the thread went back while it was opened`, {
+            verdict: 'retry',
+          })
+        }
+        slot.task = task
+        slot.state = 'running'
+        for (const input of inputs) this.#fetcher.add(input, input.position)
+        owner.running(assignment.id)
+      })
+    } catch (error) {
+      if (error instanceof StreamsError && error.verdict === 'restore') await state.wipe()
+      await state.close('dirty').catch(() => undefined)
+      throw error
+    }
+  }
+
+  async #firstOffset(input: TaskAssignment['inputs'][number]): Promise<number> {
+    const { client, owner } = this.#options
+    const reset = owner.offsetReset(input.source)
+    if (reset === 'none') {
+      throw new StreamsError(
+        'OFFSETS_MISSING',
+        `the group has no committed offset for ${input.topic}-${input.partition}, and autoOffsetReset is 'none'; set it to 'earliest' or 'latest', or commit an offset first`,
+        { topic: input.topic, partition: input.partition },
+      )
+    }
+    const spec = typeof reset === 'string' ? reset : { timestamp: this.#clock.now() - reset.byDurationMs }
+    const [found] = await client.admin.offsets([input], spec, 'read_uncommitted')
+    if (found !== undefined && found.offset !== null) return found.offset
+    const [latest] = await client.admin.offsets([input], 'latest', 'read_uncommitted')
+    return latest?.offset ?? 0
+  }
+
+  async #close(slot: Slot, how: 'clean' | 'dirty'): Promise<void> {
+    const { assignment } = slot
+    slot.cancelled = true
+    this.#slots.delete(assignment.id)
+    for (const input of assignment.inputs) {
+      if (this.#byPartition.get(key(input)) === slot) this.#byPartition.delete(key(input))
+      this.#fetcher.remove(input)
+    }
+    await this.#restorer.stop(assignment.id)
+    if (slot.state === 'restoring' || slot.state === 'created') await slot.opened.catch(() => undefined)
+    const { task } = slot
+    slot.task = null
+    slot.state = 'closed'
+    await task?.close(how)
+    this.#options.hooks.taskClosed?.(this.name, assignment.id, how)
+  }
+
+  async #fence(transactionalId: string): Promise<void> {
+    if (!this.#options.guarantee.transactional) return
+    await this.#producer.fence(transactionalId)
+  }
+
+  // -------------------------------------------------------------------------------------------- committing
+
+  readonly #identityNow = (): GroupIdentity => {
+    assert(this.#identity !== null, 'a thread with tasks has an identity')
+    return this.#identity
+  }
+
+  get #tasks(): Task[] {
+    return [...this.#slots.values()].flatMap(({ task }) => task ?? [])
+  }
+
+  async #commitWhenDue(drained: boolean): Promise<void> {
+    if (this.#held) return
+    const { settings } = this.#options
+    const now = this.#clock.now()
+    const full = this.#uncommittedBytes > settings.uncommittedBytesMax
+    if (this.#inFlight !== null) {
+      // One generation at most is in flight: a second that is full waits for it, and so does the input.
+      if (full) await this.#inFlight.catch(() => undefined)
+      return
+    }
+    let reason: CommitReason | null = null
+    if (full) reason = 'full'
+    else if (now >= this.#pace.dueAt) reason = 'interval'
+    else if (now >= this.#pace.earliestAt) {
+      if (this.#tasks.some((task) => task.commitRequested)) reason = 'requested'
+      else if (drained && !this.#anyBusy) reason = 'drained'
+    }
+    if (reason === null || !this.#tasks.some((task) => task.uncommitted)) return
+    await this.#quiesce()
+    await this.#commit(reason)
+  }
+
+  get #uncommittedBytes(): number {
+    let bytes = this.#output.bytes
+    for (const { task } of this.#slots.values()) if (task !== null) bytes += task.state.uncommittedBytes
+    return bytes
+  }
+
+  get #anyBusy(): boolean {
+    for (const slot of this.#slots.values()) if (slot.busy) return true
+    return false
+  }
+
+  /** Records that wait for a user's promise are let finish; no task takes another meanwhile. */
+  async #quiesce(): Promise<void> {
+    if (!this.#anyBusy) return
+    for (const { task } of this.#slots.values()) if (task !== null) task.held = true
+    while (this.#anyBusy) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+      this.#wake = null
+    }
+    for (const { task } of this.#slots.values()) if (task !== null) task.held = false
+    if (this.#failure !== null) throw this.#takeFailure()
+  }
+
+  /** Cuts a generation and sends it off. Returns as soon as the tasks may go on. */
+  async #commit(reason: CommitReason): Promise<void> {
+    const { owner, guarantee } = this.#options
+    const specs = this.#options.graph.stores
+    const generation = await cutGeneration(
+      this.#tasks,
+      this.#output,
+      (_task, store) => owner.changelogTopic(specs.get(store) as StoreSpec),
+      reason,
+      () => this.#clock.now(),
+    )
+    if (generation === null) return
+    this.#pace.started(generation.at)
+    this.#inFlight = guarantee
+      .send(generation, this.#producer, this.#identityNow)
+      .then((produced) => this.#settle(generation, produced))
+      .catch((error) => this.#fail(error))
+      .finally(() => {
+        this.#inFlight = null
+        this.#wakeUp()
+      })
+  }
+
+  /** At the end, and before tasks leave: everything processed so far is committed when this resolves. */
+  async #commitAll(reason: CommitReason): Promise<void> {
+    await this.#inFlight
+    await this.#quiesce()
+    if (this.#failure === null) {
+      await this.#commit(reason)
+      await this.#inFlight
+    }
+    // Judged before anything is given on: what could not be committed is rolled back.
+    if (this.#failure !== null) {
+      const failure = this.#takeFailure()
+      await this.#judge(failure)
+    }
+  }
+
+  #settle(generation: Generation, produced: readonly ProducedBatch[]): void {
+    const { owner, graph, hooks } = this.#options
+    const ends = new Map<string, number>()
+    const batches = generation.taken.batches
+    for (let index = 0; index < batches.length; index++) {
+      const batch = batches[index]
+      const done = produced[index]
+      if (batch === undefined || done === undefined) continue
+      ends.set(key(batch), done.baseOffset + batch.builder.count)
+    }
+    let changelogRecords = 0
+    let inputRecords = 0
+    for (const { task, offsets, records } of generation.cuts) {
+      inputRecords += records
+      const slot = this.#slots.get(task.id)
+      const committed = new Map<string, number>()
+      for (const offset of offsets) {
+        committed.set(key(offset), offset.offset)
+        slot?.committed.set(key(offset), offset.offset)
+      }
+      const positions = new Map<string, number>()
+      for (const store of task.state.stores) {
+        const spec = graph.stores.get(store.name)
+        if (spec === undefined || spec.changelog === null) continue
+        const at = { topic: owner.changelogTopic(spec), partition: task.partition }
+        const end = spec.changelog.sourceTopic === null ? ends.get(key(at)) : committed.get(key(at))
+        if (end !== undefined) positions.set(store.name, end)
+      }
+      task.state.settle(positions)
+    }
+    const now = this.#clock.now()
+    const partitions = new Set(batches.map(key)).size
+    for (const { topic, builder } of batches)
+      if (topic.endsWith('-changelog')) changelogRecords += builder.count
+    this.#pace.ended(now, partitions + generation.cuts.reduce((sum, cut) => sum + cut.offsets.length, 0))
+    this.#abortsInARow = 0
+    hooks.committed?.({
+      thread: this.name,
+      tasks: generation.cuts.length,
+      inputRecords,
+      outputRecords: generation.taken.records - changelogRecords,
+      changelogRecords,
+      bytes: generation.taken.bytes,
+      durationMs: now - generation.at,
+      cutMs: generation.cutMs,
+      reason: generation.reason,
+    })
+  }
+
+  /** Step 5: the engines follow, about once a second, while the tasks go on. */
+  #persistWhenDue(): void {
+    if (this.#persisting !== null) return
+    const { settings } = this.#options
+    const now = this.#clock.now()
+    const tasks = this.#tasks
+    let pending = 0
+    let cached = 0
+    for (const { state } of tasks) {
+      pending += state.pendingBytes
+      cached += state.cachedBytes
+    }
+    if (cached > settings.storeCacheBytesMax) {
+      for (const { state } of tasks) state.trim(Math.floor(settings.storeCacheBytesMax / tasks.length))
+    }
+    if (
+      pending === 0 ||
+      (now - this.#persistedAt < settings.persistIntervalMs && pending < settings.pendingBytesMax)
+    )
+      return
+    this.#persistedAt = now
+    this.#persisting = Promise.all(tasks.map(({ state }) => state.persist()))
+      .then(() => undefined)
+      .catch((error) => this.#fail(error))
+      .finally(() => {
+        this.#persisting = null
+        this.#wakeUp()
+      })
+  }
+
+  /** Repartition topics hold a record until it is committed downstream, and no longer. */
+  #purgeWhenDue(): void {
+    const { settings, client, owner } = this.#options
+    const now = this.#clock.now()
+    if (this.#purging !== null || now - this.#purgedAt < settings.repartitionPurgeIntervalMs) return
+    this.#purgedAt = now
+    const before: (TopicPartition & { offset: number })[] = []
+    for (const slot of this.#slots.values()) {
+      for (const input of slot.assignment.inputs) {
+        const offset = slot.committed.get(key(input))
+        if (offset !== undefined && offset > 0 && owner.purged(input.topic)) {
+          before.push({ topic: input.topic, partition: input.partition, offset })
+        }
+      }
+    }
+    if (before.length === 0) return
+    this.#purging = client.admin
+      .deleteRecords(before)
+      .catch((error) =>
+        this.#logger.warn(`thread ${this.name}: repartition topics not purged: ${String(error)}`),
+      )
+      .finally(() => {
+        this.#purging = null
+      })
+  }
+
+  // -------------------------------------------------------------------------------------------- what goes wrong
+
+  #fail(error: unknown): void {
+    // The first one counts: what follows is mostly its echo.
+    this.#failure ??= asStreamsError(error)
+    this.#wakeUp()
+  }
+
+  #takeFailure(): StreamsError {
+    const failure = this.#failure as StreamsError
+    this.#failure = null
+    return failure
+  }
+
+  /** The one place that decides. False: the thread ends. */
+  async #judge(error: StreamsError): Promise<boolean> {
+    const { owner, hooks } = this.#options
+    await this.#inFlight?.catch(() => undefined)
+    hooks.commitFailed?.(this.name, error.code)
+    switch (error.verdict) {
+      case 'retry':
+      case 'abort':
+      case 'restore': {
+        this.#logger.warn(`thread ${this.name}: going back to the last commit: ${error.message}`)
+        const delay = Math.min(20 * 2 ** this.#abortsInARow++, abortDelayMsMax)
+        await this.#rollBack()
+        await sleep(this.#clock, delay)
+        this.#reopen()
+        return true
+      }
+      case 'rejoin':
+        this.#logger.warn(`thread ${this.name}: its tasks are another's now: ${error.message}`)
+        await this.#rollBack()
+        for (const slot of [...this.#slots.values()]) await this.#close(slot, 'dirty')
+        owner.lost(error)
+        return true
+      default:
+        this.#logger.error(`thread ${this.name}: ${error.message}`)
+        await this.#rollBack().catch((again) => this.#logger.warn(`thread ${this.name}: ${String(again)}`))
+        for (const slot of [...this.#slots.values()]) await this.#close(slot, 'dirty')
+        this.#setState('dead')
+        owner.failed(error)
+        return false
+    }
+  }
+
+  /**
+   * Aborts, and makes sure that nothing of the two generations is ever sent or persisted: the tasks are closed dirty
+   * and their output goes with them. What a user's promise still does afterwards writes into the void.
+   */
+  async #rollBack(): Promise<void> {
+    this.#output = this.#newOutput()
+    for (const chunk of this.#admitted.splice(0)) chunk.release()
+    for (const slot of this.#slots.values()) {
+      for (const input of slot.assignment.inputs) this.#fetcher.remove(input)
+      const { task } = slot
+      slot.task = null
+      slot.busy = false
+      if (task !== null) await task.close('dirty')
+    }
+    await this.#persisting?.catch(() => undefined)
+    if (!this.#options.guarantee.transactional) return
+    try {
+      await this.#producer.end('abort')
+    } catch (error) {
+      // Nothing was open, or it is lost already: InitProducerId ends it either way.
+      this.#logger.debug(`thread ${this.name}: abort: ${String(error)}`)
+    }
+    await this.#producer.init()
+  }
+
+  #reopen(): void {
+    for (const slot of this.#slots.values()) {
+      if (slot.state === 'restoring' && slot.task === null && !slot.cancelled) {
+        // Still being opened: it never was part of what was rolled back. Those that ran have state 'running'.
+        continue
+      }
+      slot.state = 'created'
+      slot.opened = this.#open(slot)
+    }
+  }
+
+  async #shutDown(): Promise<void> {
+    await this.#restorer.close()
+    await this.#fetcher.close()
+    await this.#producer.close()
+    if (this.#state !== 'dead') this.#setState('dead')
+  }
+
+  #newOutput(): Output {
+    const { settings, owner } = this.#options
+    return new Output(
+      {
+        partitionCount: (topic) => owner.partitionCount(topic),
+        batchBytesMax: settings.outputBatchBytesMax,
+        recordBytesMax: settings.recordBytesMax,
+      },
+      this.#partitionCounts,
+    )
+  }
+
+  #setState(state: ThreadStatus['state']): void {
+    const before = this.#state
+    this.#state = state
+    this.#options.hooks.threadState?.(this.name, state, before)
+  }
+}
+
+/** Lets sockets and timers have their turn. */
+function immediate(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+export function asStreamsError(thrown: unknown): StreamsError {
+  if (thrown instanceof StreamsError) return thrown
+  const message = thrown instanceof Error ? thrown.message : String(thrown)
+  return new StreamsError('UNEXPECTED', message, { cause: thrown })
+}
