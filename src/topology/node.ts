@@ -60,6 +60,13 @@ type Common = {
   readonly stores: readonly string[]
 }
 
+/**
+ * What a topic of ours carries as its value: plain values; Changes of a grouped table (`valueSerde` is that of the
+ * value); what the left side of a foreign-key join sends (`valueSerde` is that of the primary key); its answers
+ * (`valueSerde` is that of the right value; without a partitioner they go to the partition they name).
+ */
+export type Content = 'value' | 'change' | 'subscription' | 'answer'
+
 export type SourceNode = Common & {
   readonly kind: 'source'
   readonly topics: readonly string[]
@@ -71,6 +78,7 @@ export type SourceNode = Common & {
   readonly offsetReset: 'earliest' | 'latest' | 'none' | { readonly byDurationMs: number } | null
   /** It reads a repartition or foreign-key topic of ours (the names in `topics` lack the application's prefix). */
   readonly internal: boolean
+  readonly content: Content
 }
 
 export type SinkNode = Common & {
@@ -80,6 +88,7 @@ export type SinkNode = Common & {
   readonly valueSerde: Serde<unknown> | null
   readonly partitioner: StreamPartitioner | null
   readonly internal: boolean
+  readonly content: Content
 }
 
 export type FilterNode = Common & {
@@ -228,6 +237,8 @@ export type TableFilterNode = TableCommon & {
   readonly kind: 'table-filter'
   readonly test: (value: unknown, key: unknown) => MaybePromise<boolean>
   readonly negate: boolean
+  /** Its parent keeps versions: changes from nothing to nothing go on, too. */
+  readonly versioned: boolean
 }
 
 export type TableMapValuesNode = TableCommon & {
