@@ -30,34 +30,84 @@ export const errorCodes = {
   CONFIG_INVALID: { verdict: 'stop', doc: 'A setting or an option has a value that is not allowed.' },
   TOPOLOGY_INVALID: { verdict: 'stop', doc: 'The topology can not work as it was written.' },
   PROMISE_NOT_ALLOWED: { verdict: 'stop', doc: 'A function that must be synchronous returned a promise.' },
-  UNDEFINED_NOT_ALLOWED: { verdict: 'stop', doc: 'A function returned undefined where a value is due; only null is a tombstone.' },
+  UNDEFINED_NOT_ALLOWED: {
+    verdict: 'stop',
+    doc: 'A function returned undefined where a value is due; only null is a tombstone.',
+  },
   SERDE_FAILED: { verdict: 'skip', doc: 'A key or a value could not be read from or written to bytes.' },
   WIRE_MALFORMED: { verdict: 'stop', doc: 'Bytes from the network are not what the Kafka protocol says.' },
-  WIRE_UNENCODABLE: { verdict: 'stop', doc: 'A value does not fit the field of the Kafka protocol it is meant for.' },
-  WIRE_VERSION: { verdict: 'stop', doc: 'A Kafka request needs a newer or older version than the other side speaks.' },
+  WIRE_UNENCODABLE: {
+    verdict: 'stop',
+    doc: 'A value does not fit the field of the Kafka protocol it is meant for.',
+  },
+  WIRE_VERSION: {
+    verdict: 'stop',
+    doc: 'A Kafka request needs a newer or older version than the other side speaks.',
+  },
   KAFKA_UNREACHABLE: { verdict: 'retry', doc: 'No broker could be reached, or a connection broke.' },
   KAFKA_TIMEOUT: { verdict: 'retry', doc: 'Kafka did not answer, or did not do what was asked, in time.' },
-  KAFKA_AUTHENTICATION: { verdict: 'stop', doc: 'The broker refused the credentials, or TLS could not be agreed on.' },
+  KAFKA_AUTHENTICATION: {
+    verdict: 'stop',
+    doc: 'The broker refused the credentials, or TLS could not be agreed on.',
+  },
   KAFKA_VERSION: { verdict: 'stop', doc: 'The broker does not speak a version of a request that is needed.' },
-  KAFKA_REFUSED: { verdict: 'stop', doc: 'Kafka answered a request with an error; the message has its name.' },
+  KAFKA_REFUSED: {
+    verdict: 'stop',
+    doc: 'Kafka answered a request with an error; the message has its name.',
+  },
   KAFKA_CLOSED: { verdict: 'stop', doc: 'The client was closed while something was asked of it.' },
   KAFKA_TOPIC_MISSING: { verdict: 'stop', doc: 'A topic or a partition does not exist.' },
-  KAFKA_RECORD_REFUSED: { verdict: 'skip', doc: 'Kafka will never take a record: too large, a timestamp out of bounds, or invalid.' },
-  KAFKA_OFFSET_OUT_OF_RANGE: { verdict: 'stop', doc: 'A position is not in the partition, and no reset policy says where to go on.' },
+  KAFKA_RECORD_REFUSED: {
+    verdict: 'skip',
+    doc: 'Kafka will never take a record: too large, a timestamp out of bounds, or invalid.',
+  },
+  KAFKA_OFFSET_OUT_OF_RANGE: {
+    verdict: 'stop',
+    doc: 'A position is not in the partition, and no reset policy says where to go on.',
+  },
   KAFKA_PRODUCER_FENCED: { verdict: 'rejoin', doc: 'A newer producer took over the transactional id.' },
-  KAFKA_TRANSACTION_LOST: { verdict: 'abort', doc: 'The transaction can not commit, or its outcome is not known.' },
+  KAFKA_TRANSACTION_LOST: {
+    verdict: 'abort',
+    doc: 'The transaction can not commit, or its outcome is not known.',
+  },
   KAFKA_GROUP_MOVED: { verdict: 'rejoin', doc: 'The group goes on without this member or this generation.' },
   KAFKA_MEMBER_FENCED: { verdict: 'stop', doc: 'Another member runs under the same group instance id.' },
   PROCESSING_FAILED: { verdict: 'skip', doc: 'A function of the topology threw.' },
-  BATCH_CORRUPT: { verdict: 'stop', doc: 'A record batch can not be read: bad checksum, impossible length, or broken compression.' },
+  GROUP_DATA_MALFORMED: {
+    verdict: 'stop',
+    doc: 'What a member of the group says of itself, or was assigned, can not be read.',
+  },
+  GROUP_DATA_VERSION: {
+    verdict: 'stop',
+    doc: 'A member of the group runs a version whose data this one can not read.',
+  },
+  BATCH_CORRUPT: {
+    verdict: 'stop',
+    doc: 'A record batch can not be read: bad checksum, impossible length, or broken compression.',
+  },
   BATCH_TOO_LARGE: { verdict: 'stop', doc: 'A record batch would need more memory than the limit allows.' },
-  BATCH_UNSUPPORTED: { verdict: 'stop', doc: 'A record batch has a format or a compression that is not supported.' },
+  BATCH_UNSUPPORTED: {
+    verdict: 'stop',
+    doc: 'A record batch has a format or a compression that is not supported.',
+  },
   RECORD_TOO_LARGE: { verdict: 'skip', doc: 'A record is larger than the limit for one record.' },
-  TASK_FENCED: { verdict: 'rejoin', doc: 'Another member owns this task now; what it did here since the last commit is void.' },
+  TASK_FENCED: {
+    verdict: 'rejoin',
+    doc: 'Another member owns this task now; what it did here since the last commit is void.',
+  },
   TOPIC_MISSING: { verdict: 'stop', doc: 'A topic that the topology reads does not exist.' },
-  OFFSETS_MISSING: { verdict: 'stop', doc: 'The group has no offset for a partition and autoOffsetReset is none.' },
-  RESTORE_FAILED: { verdict: 'restore', doc: 'A changelog could not be read to its end; the local state is rebuilt.' },
-  BROKER_FOLDER_DAMAGED: { verdict: 'stop', doc: 'The folder of the embedded Kafka can not be read. Restore it, or start with an empty one.' },
+  OFFSETS_MISSING: {
+    verdict: 'stop',
+    doc: 'The group has no offset for a partition and autoOffsetReset is none.',
+  },
+  RESTORE_FAILED: {
+    verdict: 'restore',
+    doc: 'A changelog could not be read to its end; the local state is rebuilt.',
+  },
+  BROKER_FOLDER_DAMAGED: {
+    verdict: 'stop',
+    doc: 'The folder of the embedded Kafka can not be read. Restore it, or start with an empty one.',
+  },
   BROKER_FOLDER_IN_USE: { verdict: 'stop', doc: 'Another embedded Kafka uses this folder.' },
   BROKER_PORT_IN_USE: { verdict: 'stop', doc: 'The port that the embedded Kafka was given is taken.' },
   UNEXPECTED: { verdict: 'stop', doc: 'An error that the library does not know; its cause says more.' },
@@ -71,7 +121,11 @@ export class StreamsError extends Error {
   readonly verdict: Verdict
   readonly about: About
 
-  constructor(code: ErrorCode, message: string, about: About & { readonly cause?: unknown; readonly verdict?: Verdict } = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    about: About & { readonly cause?: unknown; readonly verdict?: Verdict } = {},
+  ) {
     const { cause, verdict, ...rest } = about
     super(message, cause === undefined ? undefined : { cause })
     this.code = code

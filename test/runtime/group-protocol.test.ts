@@ -1,0 +1,163 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import {
+  type Assignment,
+  decodeAssignment,
+  decodeSubscription,
+  encodeAssignment,
+  encodeSubscription,
+  runningLag,
+  type Subscription,
+  unknownLag,
+} from '../../src/runtime/group-protocol.ts'
+import { compareTaskIds } from '../../src/runtime/task-id.ts'
+
+const text = fc.string({ unit: 'grapheme', maxLength: 40 })
+const task = fc
+  .tuple(fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 5000 }))
+  .map(([subtopology, partition]) => `${subtopology}_${partition}`)
+const tasks = fc.uniqueArray(task, { maxLength: 30 }).map((list) => list.sort(compareTaskIds))
+const roster = fc.array(
+  fc.record({ memberId: text, transactionalIds: fc.array(text, { maxLength: 4 }), tasks }),
+  { maxLength: 4 },
+)
+const share = fc.constantFrom(1, 0.5, 0.25, 0.125)
+
+const subscriptions: fc.Arbitrary<Subscription> = fc.record({
+  processId: fc.uuid(),
+  capacity: fc.integer({ min: 1, max: 64 }),
+  topologyHash: text,
+  applicationVersion: text,
+  libraryVersion: text,
+  transactionalIds: fc.array(text, { maxLength: 5 }),
+  lags: fc
+    .dictionary(
+      task,
+      fc.oneof(fc.constant(runningLag), fc.constant(unknownLag), fc.integer({ min: 0, max: 1e9 })),
+    )
+    .map((lags) => new Map(Object.entries(lags).sort(([left], [right]) => compareTaskIds(left, right)))),
+  tags: fc.dictionary(text, text, { maxKeys: 5 }).map((tags) => new Map(Object.entries(tags))),
+  endpoint: fc.option(fc.webUrl()),
+  behindMs: fc.nat({ max: 1e9 }),
+  speed: fc.nat({ max: 1e9 }),
+  share,
+  shutdown: fc.boolean(),
+  roster,
+})
+
+const assignments: fc.Arbitrary<Assignment> = fc.record({
+  directive: fc.constantFrom('run', 'idle', 'shutdown', 'failed'),
+  code: text,
+  message: text,
+  active: tasks,
+  standby: tasks,
+  warmup: tasks,
+  fence: fc.array(text, { maxLength: 5 }),
+  share,
+  probing: fc.boolean(),
+  peers: fc.option(
+    fc.array(fc.record({ endpoint: fc.webUrl(), active: tasks, standby: tasks }), { maxLength: 5 }),
+  ),
+  leaderEndpoint: fc.option(fc.webUrl()),
+  roster,
+})
+
+const typed = expect.objectContaining({ code: expect.stringMatching(/^GROUP_DATA_/) })
+
+test('subscription: written and read, the same', () => {
+  fc.assert(
+    fc.property(subscriptions, (subscription) => {
+      expect(decodeSubscription(encodeSubscription(subscription))).toEqual(subscription)
+    }),
+  )
+})
+
+test('assignment: written and read, the same', () => {
+  fc.assert(
+    fc.property(assignments, (assignment) => {
+      expect(decodeAssignment(encodeAssignment(assignment))).toEqual(assignment)
+    }),
+  )
+})
+
+test('subscription: cut at each byte, a typed error', () => {
+  fc.assert(
+    fc.property(subscriptions, (subscription) => {
+      const bytes = encodeSubscription(subscription)
+      for (let length = 0; length < bytes.length; length++) {
+        expect(() => decodeSubscription(bytes.subarray(0, length))).toThrow(typed)
+      }
+    }),
+    { numRuns: 10 },
+  )
+})
+
+test('group data: any bytes, a value or a typed error', () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (body) => {
+      const bytes = Buffer.from([1, 1, ...body])
+      for (const decode of [decodeSubscription, decodeAssignment]) {
+        try {
+          decode(bytes)
+        } catch (error) {
+          expect(error).toEqual(typed)
+        }
+      }
+    }),
+    { numRuns: 2000 },
+  )
+})
+
+test('group data: a changed byte, a value or a typed error', () => {
+  fc.assert(
+    fc.property(assignments, fc.nat(), fc.integer({ min: 0, max: 255 }), (assignment, at, byte) => {
+      const bytes = encodeAssignment(assignment)
+      bytes[at % bytes.length] = byte
+      try {
+        decodeAssignment(bytes)
+      } catch (error) {
+        expect(error).toEqual(typed)
+      }
+    }),
+    { numRuns: 500 },
+  )
+})
+
+const [some] = fc.sample(subscriptions, { seed: 7, numRuns: 1 }) as [Subscription]
+
+test('subscription: fields appended by a newer version, what is known is read', () => {
+  const bytes = Buffer.concat([encodeSubscription(some), Buffer.from('something new')])
+  bytes[0] = 2
+  expect(decodeSubscription(bytes)).toEqual(some)
+})
+
+test('subscription: of a version that can not be read here, an error that says so', () => {
+  const bytes = encodeSubscription(some)
+  bytes[0] = 9
+  bytes[1] = 8
+  expect(() => decodeSubscription(bytes)).toThrow(
+    expect.objectContaining({ code: 'GROUP_DATA_VERSION', message: expect.stringContaining('version 9') }),
+  )
+})
+
+test('subscription: of ten tasks and four threads, under 400 bytes', () => {
+  const lags = new Map(Array.from({ length: 10 }, (_, index) => [`0_${index * 97}`, runningLag]))
+  const processId = '6e0b9d3c-6f3a-4f7e-9d52-0b7f8f1f1c11'
+  const transactionalIds = [0, 1, 2, 3].map((thread) => `orders-${processId}-${thread}`)
+  const bytes = encodeSubscription({
+    ...some,
+    processId,
+    transactionalIds,
+    lags,
+    tags: new Map(),
+    endpoint: 'http://10.0.12.31:8080',
+    roster: [],
+  })
+  expect(bytes.length).toBeLessThan(400)
+})
+
+test('subscription: a tag longer than the group may be told, an error with the remedy', () => {
+  expect(() => encodeSubscription({ ...some, tags: new Map([['zone', 'x'.repeat(5000)]]) })).toThrow(
+    expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining('shorten') }),
+  )
+})
