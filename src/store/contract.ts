@@ -74,6 +74,8 @@ export type KeyValueStore<K = unknown, V = unknown> = StoreBase<K, V> & {
   /** As `range`, all at once: for operators that need it within a record. */
   list(from: K | null, to: K | null, order?: Order): MaybePromise<readonly Entry<K, V>[]>
   approximateCount(): number
+  /** Notes a key that will be asked for soon; `TaskState.load` then reads all of them with one request. */
+  want(key: K): void
 }
 
 /**
@@ -87,12 +89,14 @@ export type WindowStore<K = unknown, V = unknown> = StoreBase<K, V> & {
   /** False: out of retention, nothing was written; the caller drops the record with 'out-of-retention'. */
   set(entry: Entry<K, V>, value: V | null, timestamp: number, headers: Headers): boolean
   /** Stores with duplicates: one more value of this key and start. False: out of retention. */
-  append(key: K, start: number, value: V, headers: Headers): boolean
+  append(key: K, start: number, value: V, headers: Headers): MaybePromise<boolean>
   /** Start in [from, to], in order of start, duplicates in order of insertion. */
   fetch(key: K, from: number, to: number, order?: Order): MaybePromise<readonly Entry<K, V>[]>
   /** All keys, by start, then bytes of the key. */
   fetchAll(from: number, to: number, order?: Order): MaybePromise<readonly Entry<K, V>[]>
   fetchRange(fromKey: K | null, toKey: K | null, from: number, to: number, order?: Order): AsyncIterable<Entry<K, V>>
+  /** As in a key-value store, for `entry(key, start)`. */
+  want(key: K, start: number): void
 }
 
 export type SessionStore<K = unknown, V = unknown> = StoreBase<K, V> & {
@@ -143,13 +147,13 @@ export type SuppressBuffer<K = unknown, V = unknown> = StoreBase<K, V> & {
   readonly bytes: number
   readonly minTime: number
   /** A later value of a held key replaces value and headers, keeps time and the first old value. */
-  hold(key: K, value: V | null, old: V | null, time: number, timestamp: number, headers: Headers, origin: Origin): void
+  hold(key: K, value: V | null, old: V | null, time: number, timestamp: number, headers: Headers, origin: Origin): MaybePromise<void>
   /** The first, which stays held (and visible to `oldOf`) until `shift`. */
-  first(): Held<K, V>
+  first(): MaybePromise<Held<K, V>>
   /** Takes out the first. */
-  shift(): Held<K, V>
+  shift(): MaybePromise<Held<K, V>>
   /** The old value that downstream last saw of a held key; undefined where it isn't held. */
-  oldOf(key: K): V | null | undefined
+  oldOf(key: K): MaybePromise<V | null | undefined>
 }
 
 /** Stream records that wait for a versioned table: in order of (time, bytes of the key, arrival). */
@@ -160,8 +164,8 @@ export type JoinBuffer<K = unknown, V = unknown> = StoreBase<K, V> & {
   readonly observedTime: number
   readonly size: number
   /** False: older than the observed time (before this record) - grace, too old to wait. */
-  hold(key: K, value: V, time: number, headers: Headers, origin: Origin): boolean
-  shift(): Held<K, V>
+  hold(key: K, value: V, time: number, headers: Headers, origin: Origin): MaybePromise<boolean>
+  shift(): MaybePromise<Held<K, V>>
 }
 
 export type Unmatched = {
@@ -175,9 +179,9 @@ export type Unmatched = {
 export type OuterJoinStore = StoreBase<unknown, unknown> & {
   readonly kind: 'outer-join'
   readonly size: number
-  put(side: 'left' | 'right', key: unknown, time: number, value: unknown): void
+  put(side: 'left' | 'right', key: unknown, time: number, value: unknown): MaybePromise<void>
   /** Everything unmatched of this side, key and time. */
-  remove(side: 'left' | 'right', key: unknown, time: number): void
+  remove(side: 'left' | 'right', key: unknown, time: number): MaybePromise<void>
   /** From the oldest on, until `visit` says stop; those for which it says remove go. */
   visit(visit: (unmatched: Unmatched) => MaybePromise<'remove' | 'keep' | 'stop'>): MaybePromise<void>
 }
@@ -193,8 +197,8 @@ export type Subscription = {
 export type SubscriptionStore = StoreBase<unknown, unknown> & {
   readonly kind: 'subscription'
   get(foreignKey: unknown, primaryKey: unknown): MaybePromise<Subscription | null>
-  put(subscription: Subscription): void
-  remove(foreignKey: unknown, primaryKey: unknown): void
+  put(subscription: Subscription): MaybePromise<void>
+  remove(foreignKey: unknown, primaryKey: unknown): MaybePromise<void>
   /** In order of the primary keys' bytes. */
   of(foreignKey: unknown): MaybePromise<readonly Subscription[]>
 }
@@ -215,20 +219,35 @@ export type Store =
 export type StoreContext = {
   /** `<app>-<store>-changelog`, or the source topic that serves as one. */
   changelogTopic(store: string): string
+  /** The topic's id where it is known: it is kept beside the offset, so that a topic made anew is noticed. */
+  changelogTopicId?(store: string): string | null
+  /** Where the record in hand came from: cached stores keep it with their changes. One object, changed in place. */
+  readonly record?: Origin
   drop(reason: DropReason, store: string): void
 }
 
 /** Where a commit's changelog records go: the open batch of the store's changelog partition. */
 export type ChangelogWriter = {
   /**
-   * The batch that the next record of this store may be appended to. After `append` its `keyStart … valueEnd` are the
-   * record's ranges in `builder.buffer`, which stays as it is until the state lets go of it.
+   * The batch that the next record of this store, of about `bytes`, may be appended to. Asked once per store and cut,
+   * and again where `append` said that the batch is full. After `append` its `keyStart … valueEnd` are the record's
+   * ranges in `builder.buffer`: the state reads them until they are persisted, so a builder that was given out here is
+   * never `reset`, it is left to the collector.
    */
   builder(store: string, bytes: number): BatchBuilder
 }
 
-/** Where a store's changelog stands in the engine: the next offset to read; null: nothing is there. */
-export type StorePosition = { readonly store: string; readonly offset: number | null }
+/**
+ * Where a store's changelog stands: the next offset to read; null: nothing is there. The topic's id and the wall clock
+ * are those of the last persist: where the id is not the topic's, or the age is past the topic's
+ * `delete.retention.ms`, the state is of another topic or time; `wipe` it.
+ */
+export type StorePosition = {
+  readonly store: string
+  readonly offset: number | null
+  readonly topicId: string | null
+  readonly persistedAt: number | null
+}
 
 /** All state of one task: its stores, one engine, their generations. Stores never commit by themselves. */
 export type TaskState = {
@@ -236,13 +255,23 @@ export type TaskState = {
   readonly stores: readonly Store[]
   /** Sends what cached stores hold back to their listeners, parents before children, until nothing is left. */
   flush(): MaybePromise<void>
+  /**
+   * Between records: flushes stores whose unsent changes have outgrown the cache's budget, as Kafka Streams does where
+   * an eviction meets a dirty entry. Costs a comparison where nothing is to be done.
+   */
+  relieve(): MaybePromise<void>
+  /** Reads what stores were told to `want`: one request to the engine per store. Not awaited, it still helps. */
+  load(): MaybePromise<void>
   /** Bytes that a crash would lose: when over the bound, commit now. */
   readonly uncommittedBytes: number
   /** Bytes committed but not yet in the engine. */
   readonly pendingBytes: number
   readonly cachedBytes: number
-  /** Encodes each change of the current generation once, and moves the generation in flight. At most one is. */
-  cut(changelog: ChangelogWriter): void
+  /**
+   * Encodes each change of the current generation once, and moves the generation in flight. At most one is. A promise
+   * only where a serde must wait; nothing may be processed until then.
+   */
+  cut(changelog: ChangelogWriter): MaybePromise<void>
   /** The transaction of the generation in flight is committed; `offsets`: where each changelog goes on. */
   settle(offsets: ReadonlyMap<string, number>): void
   /** Writes what is settled to the engine: one atomic batch with its positions. Overlapping calls are one. */
@@ -254,8 +283,8 @@ export type TaskState = {
   trim(bytesMax: number): void
   /** Dirty: nothing but what is persisted survives. Clean: settled state is persisted first. */
   close(how: 'clean' | 'dirty'): Promise<void>
-  /** Deletes all local state of the task. */
-  wipe(): Promise<void>
+  /** Deletes all local state of the task, or of one store; the rest goes on. Not while processing. */
+  wipe(store?: string): Promise<void>
 }
 
 export type ChangelogRecord = {
