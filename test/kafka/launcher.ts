@@ -210,6 +210,9 @@ function brokerProperties(
     // Tests write records with old timestamps and wait for every rebalance.
     'log.retention.ms': -1,
     'group.initial.rebalance.delay.ms': 0,
+    // A killed broker may register again only when its session has run out.
+    'broker.heartbeat.interval.ms': 1000,
+    'broker.session.timeout.ms': 4000,
     ...(keys && secureProperties(keys)),
   }
 }

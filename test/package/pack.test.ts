@@ -1,0 +1,135 @@
+/**
+ * What `npm pack` gives, installed into an empty project: importable and requirable, its types whole under every
+ * resolution, usable from vitest and Jest. Needs a package registry, for the project's dependencies.
+ */
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const jest = '^30.5.2'
+let project = ''
+let packed: readonly string[] = []
+
+beforeAll(async () => {
+  project = await mkdtemp(join(tmpdir(), 'millrace-pack-'))
+  const [tarball] = JSON.parse(await run('npm', ['pack', '--json', '--pack-destination', project], root)) as {
+    readonly filename: string
+    readonly files: readonly { readonly path: string }[]
+  }[]
+  packed = tarball?.files.map((file) => file.path) ?? []
+  const { devDependencies } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {
+    readonly devDependencies: { readonly [name: string]: string }
+  }
+  // No @types/node: a project gets what Millrace's types need with Millrace.
+  const { typescript = '', vitest = '' } = devDependencies
+  const dependencies = { millrace: `file:${tarball?.filename}`, jest, typescript, vitest }
+  await write('package.json', JSON.stringify({ private: true, dependencies }))
+  await run('npm', ['install', '--no-audit', '--no-fund'])
+})
+afterAll(() => (project === '' ? undefined : rm(project, { recursive: true, force: true })))
+
+const write = (name: string, text: string): Promise<void> => writeFile(join(project, name), text)
+
+function run(program: string, args: readonly string[], cwd = project): Promise<string> {
+  // The tests' own runner must not be seen by the runners that are tried.
+  const { VITEST, NODE_ENV, NODE_OPTIONS, ...env } = process.env
+  return new Promise((resolve, reject) => {
+    execFile(program, [...args], { cwd, env, maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
+      if (error === null) resolve(stdout)
+      else reject(new Error(`${program} ${args.join(' ')} failed:\n${stdout}${stderr}`, { cause: error }))
+    })
+  })
+}
+
+const node = (...args: string[]): Promise<string> => run(process.execPath, args)
+
+test('pack: the tarball, holds what is run and what must be said, nothing else', () => {
+  expect(packed).toEqual(
+    expect.arrayContaining(['dist/index.js', 'dist/index.d.ts', 'dist/testing/index.js']),
+  )
+  expect(packed).toEqual(
+    expect.arrayContaining(['LICENSE', 'NOTICE', 'CHANGELOG.md', 'README.md', 'package.json']),
+  )
+  expect(
+    packed.filter((path) => !/^(dist\/.+\.(js|js\.map|d\.ts)|[A-Z]+(\.md)?|package\.json)$/.test(path)),
+  ).toEqual([])
+})
+
+describe.each(['millrace', 'millrace/testing'])('pack: %s', (name) => {
+  test('import and require, give the same things', async () => {
+    const print = "console.log(JSON.stringify(Object.keys(it).map((name) => typeof it[name] + ' ' + name)))"
+    const imported = await node('--input-type=module', '-e', `import * as it from '${name}'; ${print}`)
+    const required = await node('-e', `const it = require('${name}'); ${print}`)
+    expect(JSON.parse(imported)).toContain('function StreamsError')
+    expect(JSON.parse(required)).toEqual(JSON.parse(imported))
+  })
+})
+
+test('pack: import and require in one process, share their classes', async () => {
+  const text =
+    "import { createRequire } from 'node:module'; import { StreamsError } from 'millrace'; import * as testing from 'millrace/testing'"
+  const check =
+    "console.log(createRequire(process.cwd() + '/x.js')('millrace').StreamsError === StreamsError, testing.StreamsError === StreamsError)"
+  expect(await node('--input-type=module', '-e', `${text}; ${check}`)).toBe('true true\n')
+})
+
+describe('pack: tsc, strict and with skipLibCheck off', () => {
+  const source = [
+    "import { type ErrorCode, StreamsError } from 'millrace'",
+    "import * as testing from 'millrace/testing'",
+    "const code: ErrorCode = 'CONFIG_INVALID'",
+    "export const error: Error = new StreamsError(code, 'said', { topic: 'a' })",
+    'export const same: typeof StreamsError = testing.StreamsError',
+    '// @ts-expect-error: the types are really there',
+    "export const wrong = new StreamsError('NO_SUCH_CODE', 'said')",
+  ].join('\n')
+  const options = { strict: true, skipLibCheck: false, noEmit: true, target: 'es2022' }
+  test.each([
+    ['nodenext, ESM', 'a.mts', { module: 'nodenext', moduleResolution: 'nodenext' }],
+    ['nodenext, CommonJS', 'b.cts', { module: 'nodenext', moduleResolution: 'nodenext' }],
+    ['bundler', 'c.ts', { module: 'esnext', moduleResolution: 'bundler' }],
+  ])('%s, finds nothing', async (_, file, resolution) => {
+    await write(file, source)
+    await write(
+      'tsconfig.json',
+      JSON.stringify({ compilerOptions: { ...options, ...resolution }, files: [file] }),
+    )
+    await node('node_modules/typescript/bin/tsc', '-p', 'tsconfig.json')
+  })
+})
+
+describe('pack: a test that uses millrace/testing', () => {
+  const body = [
+    "test('sees the package', () => {",
+    "  const error = new StreamsError('CONFIG_INVALID', 'said')",
+    '  expect(error).toBeInstanceOf(Public)',
+    "  expect(error.verdict).toBe('stop')",
+    '})',
+  ]
+  const imports = [
+    "import { StreamsError as Public } from 'millrace'",
+    "import { StreamsError } from 'millrace/testing'",
+  ]
+
+  test('runs in vitest', async () => {
+    await write('a.test.mjs', ["import { expect, test } from 'vitest'", ...imports, ...body].join('\n'))
+    expect(await node('node_modules/vitest/vitest.mjs', 'run', 'a.test.mjs')).toMatch(/1 passed/)
+  })
+
+  test('runs in Jest, as ECMAScript modules', async () => {
+    await write(
+      'b.spec.mjs',
+      ["import { expect, test } from '@jest/globals'", ...imports, ...body].join('\n'),
+    )
+    await write('jest.config.json', JSON.stringify({ testMatch: ['**/b.spec.mjs'], transform: {} }))
+    const args = ['node_modules/jest/bin/jest.js', '--config', 'jest.config.json', '--json']
+    const { numPassedTests } = JSON.parse(await node('--experimental-vm-modules', ...args)) as {
+      numPassedTests: number
+    }
+    expect(numPassedTests).toBe(1)
+  })
+})
