@@ -2,3 +2,5 @@
 /// <reference types="node" preserve="true" />
 
 export { type About, type ErrorCode, StreamsError, type Verdict } from '../base/errors.ts'
+export type { ApiName, InterceptedRequest, Interception, Interceptor, Reaction } from '../broker/faults.ts'
+export { EmbeddedKafka, type EmbeddedKafkaOptions, type KafkaRecord } from './embedded-kafka.ts'

@@ -144,9 +144,11 @@ export class BatchCursor {
   valueEnd = -1
   headerCount = 0
   headersStart = 0
+  /** The whole record, from its length on: what a compaction copies. */
+  recordStart = 0
+  recordEnd = 0
   /** Where to go on reading: after this record, and after all control batches, void data and gaps before it. */
   nextOffset: number
-  #headersEnd = 0
   readonly #response: Buffer
   readonly #end: number
   readonly #fromOffset: number
@@ -228,6 +230,7 @@ export class BatchCursor {
       } else if (offset >= this.nextOffset) {
         this.nextOffset = offset + 1
       }
+      this.recordStart = this.#at
       this.#lastDelta = delta
       this.#at = end
       if (offset < this.#fromOffset) continue
@@ -241,7 +244,7 @@ export class BatchCursor {
       this.valueEnd = valueLength < 0 ? -1 : valueEnd
       this.headerCount = headerCount
       this.headersStart = after
-      this.#headersEnd = end
+      this.recordEnd = end
       return true
     }
   }
@@ -251,7 +254,7 @@ export class BatchCursor {
     if (this.headerCount === 0) return noHeaders
     const headers: Header[] = []
     const { buffer } = this
-    const end = this.#headersEnd
+    const end = this.recordEnd
     let at = this.headersStart
     for (let index = 0; index < this.headerCount; index++) {
       const keyLength = varint(buffer, at)
