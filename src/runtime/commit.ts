@@ -10,7 +10,7 @@
  * 1 and 2 stop the tasks of the thread, for as long as encoding takes; 3 to 5 happen while they process on. At most one
  * generation is in flight.
  */
-import type { MaybePromise } from '../base/maybe-promise.ts'
+import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import type { FetchedChunk, GroupIdentity, OffsetToCommit, ProducedBatch, Producer } from '../kafka/client.ts'
 import type { Output, Taken } from './output.ts'
 import type { Task, TaskCut } from './task.ts'
@@ -43,11 +43,13 @@ export async function cutGeneration(
     const waiting: MaybePromise<void> = task.flush()
     if (waiting !== undefined) await waiting
   }
-  const cuts = changed.map((task) =>
-    task.cut({
+  const cuts: TaskCut[] = []
+  for (const task of changed) {
+    const cut = task.cut({
       builder: (store, bytes) => output.changelog(changelogTopic(task, store), task.partition, bytes),
-    }),
-  )
+    })
+    cuts.push(isPromise(cut) ? await cut : cut)
+  }
   return { cuts, taken: output.take(), reason, at, cutMs: performance.now() - started }
 }
 

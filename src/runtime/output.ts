@@ -37,7 +37,6 @@ export class Output implements Collector {
   /** Batches that are full, in order. */
   #full: OutgoingBatch[] = []
   #fullBytes = 0
-  #records = 0
   #last: TopicOutput | null = null
 
   /** `counts` outlives an output that an abort throws away. */
@@ -81,14 +80,12 @@ export class Output implements Collector {
       builder = this.#roll(output, partition, builder)
       builder.append(timestamp, key, keyStart, keyEnd, value, valueStart, valueEnd, headers)
     }
-    this.#records++
   }
 
   /** The open batch of a changelog partition, with room for so many bytes. Its bytes are referred to by the state. */
   changelog(topic: string, partition: number, bytes: number): BatchBuilder {
     const output = this.#topic(topic)
     const builder = output.open[partition]
-    this.#records++
     if (builder === undefined) {
       const fresh = this.#builder()
       output.open[partition] = fresh
@@ -107,10 +104,6 @@ export class Output implements Collector {
     return this.#fullBytes + open
   }
 
-  get records(): number {
-    return this.#records
-  }
-
   /** Everything written since the last time. */
   take(): Taken {
     const batches = this.#full
@@ -124,10 +117,9 @@ export class Output implements Collector {
         open[partition] = undefined
       }
     }
-    const records = this.#records
     this.#full = []
     this.#fullBytes = 0
-    this.#records = 0
+    const records = batches.reduce((sum, { builder }) => sum + builder.count, 0)
     return { batches, records, bytes }
   }
 

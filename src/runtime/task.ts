@@ -232,6 +232,8 @@ export class Task implements TaskContext {
       })
     }
     if (found) this.#offer(queue)
+    const relieved = this.state.relieve()
+    if (relieved !== undefined) return relieved.then(() => this.punctuateStreamTime())
     if (this.#streamTime >= this.#streamPunctuations.nextAt) return this.punctuateStreamTime()
   }
 
@@ -563,13 +565,13 @@ export class Task implements TaskContext {
   }
 
   /** Ends the generation: its changes go to the changelog batches, its positions are what the commit carries. */
-  cut(changelog: ChangelogWriter): TaskCut {
+  cut(changelog: ChangelogWriter): MaybePromise<TaskCut> {
     this.uncommitted = false
     this.commitRequested = false
-    this.state.cut(changelog)
     const records = this.recordsProcessed - this.#recordsAtCut
     this.#recordsAtCut = this.recordsProcessed
-    return { task: this, offsets: this.positions(), records }
+    const cut: TaskCut = { task: this, offsets: this.positions(), records }
+    return chain(this.state.cut(changelog), () => cut)
   }
 
   positions(): OffsetToCommit[] {

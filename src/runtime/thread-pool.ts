@@ -1,0 +1,129 @@
+/**
+ * The stream threads of one process, and which of them owns which task. A task is given on only after the thread that
+ * had it has said that it let go: several producers of one member do not fence each other.
+ */
+import type { GroupIdentity } from '../kafka/client.ts'
+import type { ThreadStatus } from './status.ts'
+import type { TaskAssignment } from './stream-thread.ts'
+
+/** A stream thread in this thread, or in a worker behind messages. */
+export type ThreadHandle = {
+  readonly name: string
+  start(): Promise<void>
+  assign(tasks: readonly TaskAssignment[], identity: GroupIdentity, fence: readonly string[]): void
+  /** Resolves when the thread has committed, or rolled back, and closed them. */
+  revoke(tasks: readonly string[]): Promise<void>
+  lose(): Promise<void>
+  setIdentity(identity: GroupIdentity): void
+  /** Resolves when no commit is in flight; none begins until `release`. */
+  hold(): Promise<void>
+  release(): void
+  pause(): void
+  resume(): void
+  stop(): Promise<void>
+  status(): ThreadStatus
+}
+
+export class ThreadPool {
+  readonly #threads: ThreadHandle[] = []
+  readonly #owners = new Map<string, ThreadHandle>()
+  readonly #assignments = new Map<string, TaskAssignment>()
+
+  get threads(): readonly ThreadHandle[] {
+    return this.#threads
+  }
+
+  /** Tasks that are owned by some thread here. */
+  get tasks(): readonly string[] {
+    return [...this.#owners.keys()]
+  }
+
+  ownerOf(task: string): ThreadHandle | undefined {
+    return this.#owners.get(task)
+  }
+
+  add(thread: ThreadHandle): void {
+    this.#threads.push(thread)
+  }
+
+  /** Takes a thread out; its tasks are without an owner until the next `apply`. */
+  async remove(thread: ThreadHandle, how: 'stop' | 'dead'): Promise<readonly TaskAssignment[]> {
+    const index = this.#threads.indexOf(thread)
+    if (index >= 0) this.#threads.splice(index, 1)
+    const orphans: TaskAssignment[] = []
+    for (const [task, owner] of this.#owners) {
+      if (owner !== thread) continue
+      this.#owners.delete(task)
+      const assignment = this.#assignments.get(task)
+      if (assignment !== undefined) orphans.push(assignment)
+    }
+    if (how === 'stop') await thread.stop()
+    return orphans
+  }
+
+  /** Makes the threads own exactly these tasks. What stays is not touched. */
+  async apply(
+    tasks: readonly TaskAssignment[],
+    identity: GroupIdentity,
+    fence: readonly string[],
+  ): Promise<{ readonly revoked: readonly string[]; readonly added: readonly string[] }> {
+    for (const thread of this.#threads) thread.setIdentity(identity)
+    const wanted = new Map(tasks.map((task) => [task.id, task]))
+    const leaving = new Map<ThreadHandle, string[]>()
+    for (const [task, owner] of this.#owners) {
+      if (wanted.has(task)) continue
+      leaving.set(owner, [...(leaving.get(owner) ?? []), task])
+    }
+    const revoked = [...leaving.values()].flat()
+    await Promise.all([...leaving].map(([thread, gone]) => thread.revoke(gone)))
+    for (const task of revoked) {
+      this.#owners.delete(task)
+      this.#assignments.delete(task)
+    }
+    const coming = new Map<ThreadHandle, TaskAssignment[]>()
+    const added: string[] = []
+    for (const task of tasks) {
+      if (this.#owners.has(task.id)) continue
+      const thread = this.#leastLoaded()
+      coming.set(thread, [...(coming.get(thread) ?? []), task])
+      this.#owners.set(task.id, thread)
+      this.#assignments.set(task.id, task)
+      added.push(task.id)
+    }
+    for (const [thread, own] of coming) thread.assign(own, identity, fence)
+    for (const thread of this.#threads) thread.release()
+    return { revoked, added }
+  }
+
+  /** The group goes on without this member: nothing may be committed any more. */
+  async lose(): Promise<void> {
+    this.#owners.clear()
+    this.#assignments.clear()
+    await Promise.all(this.#threads.map((thread) => thread.lose()))
+    for (const thread of this.#threads) thread.release()
+  }
+
+  async hold(): Promise<void> {
+    await Promise.all(this.#threads.map((thread) => thread.hold()))
+  }
+
+  release(): void {
+    for (const thread of this.#threads) thread.release()
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#threads.map((thread) => thread.stop()))
+    this.#owners.clear()
+    this.#assignments.clear()
+  }
+
+  #leastLoaded(): ThreadHandle {
+    const load = new Map<ThreadHandle, number>(this.#threads.map((thread) => [thread, 0]))
+    for (const owner of this.#owners.values()) load.set(owner, (load.get(owner) ?? 0) + 1)
+    let least = this.#threads[0] as ThreadHandle
+    for (const thread of this.#threads) {
+      if ((load.get(thread) ?? 0) < (load.get(least) ?? 0)) least = thread
+    }
+    return least
+  }
+}
