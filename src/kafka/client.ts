@@ -78,7 +78,12 @@ export type FetcherOptions = {
   /** In order per partition. Never called for a partition after `remove` or `seek` of it with what came before. */
   onChunk(chunk: FetchedChunk): void
   /** The partition's ends, at each response, also an empty one: what lag and "drained" are computed from. */
-  onEnds(partition: TopicPartition, highWatermark: number, lastStableOffset: number, logStartOffset: number): void
+  onEnds(
+    partition: TopicPartition,
+    highWatermark: number,
+    lastStableOffset: number,
+    logStartOffset: number,
+  ): void
   /** The position moved by itself: offset out of range, reset by policy. */
   onReset(partition: TopicPartition, from: number, to: number): void
   /** Not retriable, of one partition or (null) of all. The fetcher has stopped fetching what it names. */
@@ -162,7 +167,11 @@ export type MemberOptions = {
   readonly rebalanceTimeoutMs: number
   readonly heartbeatIntervalMs: number
   /** Asked before each join. */
-  subscription(): { readonly topics: readonly string[]; readonly owned: readonly TopicPartition[]; readonly userData: Buffer }
+  subscription(): {
+    readonly topics: readonly string[]
+    readonly owned: readonly TopicPartition[]
+    readonly userData: Buffer
+  }
   /** On the leader: who gets what. */
   assign(members: readonly MemberSubscription[]): Promise<ReadonlyMap<string, MemberAssignment>>
   /** The group wants to rebalance: resolves when this member may join (its commit in flight is done). */
@@ -192,7 +201,11 @@ export type TopicDescription = {
   /** Kafka's topic id as text; differs when a topic was deleted and made anew. */
   readonly id: string
   readonly internal: boolean
-  readonly partitions: readonly { readonly partition: number; readonly leader: number; readonly replicas: readonly number[] }[]
+  readonly partitions: readonly {
+    readonly partition: number
+    readonly leader: number
+    readonly replicas: readonly number[]
+  }[]
 }
 
 export type NewTopic = {
@@ -224,11 +237,18 @@ export type Admin = {
   groupOffsets(groupId: string): Promise<readonly CommittedOffset[]>
   alterGroupOffsets(groupId: string, offsets: readonly OffsetToCommit[]): Promise<void>
   deleteGroupOffsets(groupId: string, partitions: readonly TopicPartition[]): Promise<void>
-  groups(): Promise<readonly { readonly groupId: string; readonly protocolType: string; readonly state: string }[]>
+  groups(): Promise<
+    readonly { readonly groupId: string; readonly protocolType: string; readonly state: string }[]
+  >
   describeGroup(groupId: string): Promise<{
     readonly state: string
     readonly protocol: string
-    readonly members: readonly { readonly memberId: string; readonly clientId: string; readonly host: string; readonly assignment: Buffer }[]
+    readonly members: readonly {
+      readonly memberId: string
+      readonly clientId: string
+      readonly host: string
+      readonly assignment: Buffer
+    }[]
   }>
   deleteGroup(groupId: string): Promise<void>
 }

@@ -31,7 +31,7 @@ export const createTopics = api({
       configs: list({ name: string, value: nullable(string) }),
     }),
     timeoutMs: optional(int32, 60000),
-    validateOnly: bool,
+    validateOnly: optional(bool),
   }),
   response: struct({
     throttleTimeMs: optional(int32),

@@ -22,7 +22,7 @@ export const deleteTopics = api({
   max: 6,
   flexibleFrom: 4,
   request: struct({
-    topics: needs(6, list({ name: optional(nullable(string)), topicId: uuid })),
+    topics: needs(6, list({ name: optional(nullable(string)), topicId: optional(uuid) })),
     topicNames: between(1, 5, array(string)),
     timeoutMs: int32,
   }),

@@ -11,16 +11,16 @@ export const addPartitionsToTxn = api({
   max: 3,
   flexibleFrom: 3,
   request: struct({
-    v3AndBelowTransactionalId: string,
-    v3AndBelowProducerId: int64,
-    v3AndBelowProducerEpoch: int16,
+    transactionalId: string,
+    producerId: int64,
+    producerEpoch: int16,
     topics: list({ name: string, partitions: array(int32) }),
   }),
   response: struct({
     throttleTimeMs: optional(int32),
     topics: list({
       name: string,
-      resultsByPartition: list({ partition: int32, partitionErrorCode: int16 }),
+      partitions: list({ partition: int32, errorCode: int16 }),
     }),
   }),
 })

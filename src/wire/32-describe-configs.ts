@@ -27,7 +27,7 @@ export const describeConfigs = api({
       resourceName: string,
       configurationKeys: nullable(array(string)),
     }),
-    includeSynonyms: bool,
+    includeSynonyms: optional(bool),
     includeDocumentation: needs(3, bool),
   }),
   response: struct({

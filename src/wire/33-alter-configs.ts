@@ -14,7 +14,7 @@ export const alterConfigs = api({
       resourceName: string,
       configs: list({ name: string, value: nullable(string) }),
     }),
-    validateOnly: bool,
+    validateOnly: optional(bool),
   }),
   response: struct({
     throttleTimeMs: optional(int32),

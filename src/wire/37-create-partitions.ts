@@ -15,7 +15,7 @@ export const createPartitions = api({
       assignments: nullable(list({ brokerIds: array(int32) })),
     }),
     timeoutMs: int32,
-    validateOnly: bool,
+    validateOnly: optional(bool),
   }),
   response: struct({
     throttleTimeMs: optional(int32),

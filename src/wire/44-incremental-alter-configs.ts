@@ -18,7 +18,7 @@ export const incrementalAlterConfigs = api({
         value: nullable(string),
       }),
     }),
-    validateOnly: bool,
+    validateOnly: optional(bool),
   }),
   response: struct({
     throttleTimeMs: optional(int32),
