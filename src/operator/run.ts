@@ -84,9 +84,26 @@ export type TaskContext = {
    * A user's function threw: asks the application's handler, writes to the dead-letter topic, and throws where it
    * says fail. Where it returns, the record is dropped there.
    */
-  failed(error: unknown, node: string, what: string, key: unknown, value: unknown, timestamp: number, headers: Headers): void
+  failed(
+    error: unknown,
+    node: string,
+    what: string,
+    key: unknown,
+    value: unknown,
+    timestamp: number,
+    headers: Headers,
+  ): void
   /** A value could not be written. */
-  unwritable(error: unknown, node: string, topic: string, part: 'key' | 'value', key: unknown, value: unknown, timestamp: number, headers: Headers): void
+  unwritable(
+    error: unknown,
+    node: string,
+    topic: string,
+    part: 'key' | 'value',
+    key: unknown,
+    value: unknown,
+    timestamp: number,
+    headers: Headers,
+  ): void
   schedule(
     node: string,
     type: PunctuationType,
@@ -96,6 +113,11 @@ export type TaskContext = {
   ): Cancellable
   /** A commit as soon as the record in hand is done. */
   requestCommit(): void
+  /** How far an operator came that must go on there after a restart: committed with the positions; -1 at first. */
+  processorTime(name: string): number
+  setProcessorTime(name: string, time: number): void
+  /** The test driver's: values that were handed on can't be changed any more. */
+  readonly freezeValues: boolean
   readonly configs: Readonly<Record<string, unknown>>
 }
 

@@ -49,6 +49,8 @@ export type TaskSettings = {
   readonly batchBytesMax: number
   readonly handlers: ErrorHandlers
   readonly configs: Readonly<Record<string, unknown>>
+  /** The test driver's: whoever changes a value that was handed on gets an error. */
+  readonly freezeValues?: boolean
   topicName(name: string, internal: boolean): string
 }
 
@@ -84,6 +86,7 @@ export class Task implements TaskContext {
   readonly emitIntervalMs: number
   readonly configs: Readonly<Record<string, unknown>>
   readonly state: TaskState
+  readonly freezeValues: boolean
   /** Something to commit: records taken, punctuations fired. */
   uncommitted = false
   /** A processor asked for a commit. */
@@ -101,6 +104,7 @@ export class Task implements TaskContext {
   readonly #streamPunctuations = new PunctuationQueue()
   readonly #wallPunctuations = new PunctuationQueue()
   readonly #committed = new Map<PartitionQueue, number>()
+  readonly #processorTimes = new Map<string, number>()
   #bound: BoundSubtopology | null = null
   #streamTime = -1
   #idleSince: number | null = null
@@ -117,6 +121,12 @@ export class Task implements TaskContext {
     this.collector = options.collector
     this.emitIntervalMs = options.settings.emitIntervalMs
     this.configs = options.settings.configs
+    this.freezeValues = options.settings.freezeValues ?? false
+    for (const { metadata } of options.inputs) {
+      for (const [name, time] of decodeOffsetMetadata(metadata).processors) {
+        if (time > this.processorTime(name)) this.#processorTimes.set(name, time)
+      }
+    }
     this.state = options.state
     this.#clock = options.clock
   }
@@ -391,6 +401,14 @@ export class Task implements TaskContext {
     return this.#options.settings.topicName(name, internal)
   }
 
+  processorTime(name: string): number {
+    return this.#processorTimes.get(name) ?? -1
+  }
+
+  setProcessorTime(name: string, time: number): void {
+    this.#processorTimes.set(name, time)
+  }
+
   requestCommit(): void {
     this.commitRequested = true
     this.uncommitted = true
@@ -579,7 +597,7 @@ export class Task implements TaskContext {
       topic: queue.topic,
       partition: queue.partition,
       offset: queue.position,
-      metadata: encodeOffsetMetadata({ partitionTime: queue.partitionTime, processors: new Map() }),
+      metadata: encodeOffsetMetadata({ partitionTime: queue.partitionTime, processors: this.#processorTimes }),
     }))
   }
 
