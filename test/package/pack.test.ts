@@ -103,33 +103,40 @@ describe('pack: tsc, strict and with skipLibCheck off', () => {
 })
 
 describe('pack: a test that uses millrace/testing', () => {
-  const body = [
-    "test('sees the package', () => {",
-    "  const error = new StreamsError('CONFIG_INVALID', 'said')",
-    '  expect(error).toBeInstanceOf(Public)',
-    "  expect(error.verdict).toBe('stop')",
-    '})',
-  ]
-  const imports = [
-    "import { StreamsError as Public } from 'millrace'",
-    "import { StreamsError } from 'millrace/testing'",
-  ]
+  // A user's test: another client writes to the embedded Kafka, and errors are the classes of the package.
+  const body = `
+    import { StreamsError as Public } from 'millrace'
+    import { EmbeddedKafka, StreamsError } from 'millrace/testing'
+    import kafkajs from 'kafkajs'
+
+    test('writes to the embedded Kafka', async () => {
+      const kafka = await EmbeddedKafka.start({ topics: { orders: 1 } })
+      const client = new kafkajs.Kafka({ brokers: [kafka.address], logLevel: kafkajs.logLevel.NOTHING })
+      const producer = client.producer()
+      await producer.connect()
+      await producer.send({ topic: 'orders', messages: [{ key: 'a', value: 'one' }, { key: 'a', value: 'two' }] })
+      await producer.disconnect()
+      expect(kafka.records('orders').map((record) => record.value.toString())).toEqual(['one', 'two'])
+      await kafka.stop()
+    })
+
+    test('sees one class of errors', () => {
+      expect(StreamsError).toBe(Public)
+      expect(new StreamsError('CONFIG_INVALID', 'said').verdict).toBe('stop')
+    })`
 
   test('runs in vitest', async () => {
-    await write('a.test.mjs', ["import { expect, test } from 'vitest'", ...imports, ...body].join('\n'))
-    expect(await node('node_modules/vitest/vitest.mjs', 'run', 'a.test.mjs')).toMatch(/1 passed/)
+    await write('a.test.mjs', `import { expect, test } from 'vitest'\n${body}`)
+    expect(await node('node_modules/vitest/vitest.mjs', 'run', 'a.test.mjs')).toMatch(/2 passed/)
   })
 
   test('runs in Jest, as ECMAScript modules', async () => {
-    await write(
-      'b.spec.mjs',
-      ["import { expect, test } from '@jest/globals'", ...imports, ...body].join('\n'),
-    )
+    await write('b.spec.mjs', `import { expect, test } from '@jest/globals'\n${body}`)
     await write('jest.config.json', JSON.stringify({ testMatch: ['**/b.spec.mjs'], transform: {} }))
     const args = ['node_modules/jest/bin/jest.js', '--config', 'jest.config.json', '--json']
     const { numPassedTests } = JSON.parse(await node('--experimental-vm-modules', ...args)) as {
       numPassedTests: number
     }
-    expect(numPassedTests).toBe(1)
+    expect(numPassedTests).toBe(2)
   })
 })
