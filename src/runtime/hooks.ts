@@ -57,6 +57,7 @@ export type RestoreProgress = {
   readonly startOffset: number
   readonly offset: number
   readonly endOffset: number
+  /** Applied since this restore began. */
   readonly records: number
 }
 
@@ -76,6 +77,7 @@ export type Hooks = {
   lag?(lag: LagSeen): void
   restore?(progress: RestoreProgress): void
   rebalanced?(generation: number, active: number, standby: number, durationMs: number): void
+  /** Hits and misses count from the opening of the task. */
   cache?(task: string, bytes: number, hits: number, misses: number): void
 }
 
