@@ -38,6 +38,9 @@ export type AssignorMember = {
   /** Tasks of which it owns partitions. */
   readonly owned: readonly string[]
   readonly lags: ReadonlyMap<string, number>
+  /** As it was last assigned. */
+  readonly standby: readonly string[]
+  readonly warmup: readonly string[]
 }
 
 export type AssignorOptions = {
@@ -73,6 +76,10 @@ type Task = {
   /** Members that have state of it, least behind first. */
   readonly holders: { readonly member: Member; readonly lag: number }[]
   readonly copies: Member[]
+  /** Who stands by, who warms up, by the last assignment. */
+  readonly standbyBefore: Member[]
+  readonly warmupBefore: Member[]
+  standbysMissing: number
   /** The stateful task that it was exchanged for: neither moves before both can. */
   partner: Task | null
 }
@@ -92,6 +99,7 @@ type Member = {
   running: number
   standbyQuota: number
   standbys: number
+  standbysBefore: number
   readonly active: string[]
   readonly standby: string[]
   readonly warmup: string[]
@@ -144,6 +152,7 @@ function membersOf(members: readonly AssignorMember[]): Member[] {
       running: 0,
       standbyQuota: 0,
       standbys: 0,
+      standbysBefore: 0,
       active: [],
       standby: [],
       warmup: [],
@@ -163,14 +172,18 @@ function tasksWith(
       active: null,
       holders: [],
       copies: [],
+      standbyBefore: [],
+      warmupBefore: [],
+      standbysMissing: 0,
       partner: null,
     }),
   )
   tasks.sort((left, right) => compareSpecs(left.spec, right.spec))
   const byId = new Map(tasks.map((task) => [task.spec.id, task]))
-  const owned = new Map(members.map((member) => [member.memberId, member.owned]))
+  const told = new Map(members.map((member) => [member.memberId, member]))
   for (const member of list) {
-    for (const id of owned.get(member.id) ?? []) {
+    const { owned, standby, warmup } = told.get(member.id) as AssignorMember
+    for (const id of owned) {
       const task = byId.get(id)
       // Of two that say they own it, the one that runs it counts; `planRebalance` gives it to neither before both let go.
       if (task !== undefined && (task.owner === null || member.lags.get(id) === runningLag))
@@ -179,6 +192,14 @@ function tasksWith(
     for (const [id, lag] of member.lags) {
       const task = byId.get(id)
       if (task?.spec.stateful) task.holders.push({ member, lag: distance(lag) })
+    }
+    for (const id of standby) {
+      const task = byId.get(id)
+      if (task?.spec.stateful) task.standbyBefore.push(member)
+    }
+    for (const id of warmup) {
+      const task = byId.get(id)
+      if (task?.spec.stateful) task.warmupBefore.push(member)
     }
   }
   for (const task of tasks) {
@@ -203,7 +224,10 @@ function aim(tasks: readonly Task[], list: readonly Member[]): void {
   const orphans = tasks.filter((task) => task.owner === null)
   for (const task of tasks) {
     if (task.owner !== null) take(task, task.owner)
-    else if (task.holders.length > 0) (task.holders[0] as { member: Member }).member.near++
+    else {
+      const near = task.warmupBefore[0] ?? task.holders[0]?.member
+      if (near !== undefined) near.near++
+    }
   }
   setQuotas(
     list,
@@ -253,9 +277,11 @@ function setQuotas(
 function placeOrphans(orphans: readonly Task[], list: readonly Member[]): void {
   const rest: Task[] = []
   for (const task of orphans) {
-    const holder = task.holders.find(({ member }) => member.tasks.size < member.quota)
-    if (holder === undefined) rest.push(task)
-    else take(task, holder.member)
+    const hasRoom = (member: Member): boolean => member.tasks.size < member.quota
+    // Who warmed up is who it was moved to; then whoever is least behind.
+    const next = task.warmupBefore.find(hasRoom) ?? task.holders.find(({ member }) => hasRoom(member))?.member
+    if (next === undefined) rest.push(task)
+    else take(task, next)
   }
   // State first, so that it is spread before the rest fills up what is left.
   rest.sort((left, right) => Number(right.spec.stateful) - Number(left.spec.stateful))
@@ -446,42 +472,40 @@ function placeCopies(
   options: AssignorOptions,
 ): { missing: number; warming: number } {
   const stateful = tasks.filter((task) => task.spec.stateful)
-  const wanted = Math.min(options.standbyReplicas, list.length - 1)
-  let missing = stateful.length * (options.standbyReplicas - wanted)
+  const { standbyReplicas, rackTags } = options
   const waiting: { readonly task: Task; readonly member: Member }[] = []
   for (const task of stateful) {
     if (task.active !== task.target) waiting.push({ task, member: task.target as Member })
+    task.standbysMissing = standbyReplicas
+    for (const member of task.standbyBefore) member.standbysBefore++
   }
-  if (wanted > 0) {
+  let missing = 0
+  if (standbyReplicas > 0) {
     setQuotas(
       list,
-      stateful.length * wanted,
+      stateful.length * Math.min(standbyReplicas, list.length - 1),
       (member, quota) => {
         member.standbyQuota = quota
       },
-      (member) => member.lags.size,
+      (member) => member.standbysBefore,
     )
-    for (let replica = 0; replica < wanted; replica++) {
-      for (const task of stateful) {
-        const best = bestStandby(task, list, options)
-        if (best === null) {
-          missing++
-          continue
-        }
+    for (const task of stateful) keepStandbys(task, list, rackTags)
+    for (const task of stateful) {
+      for (; task.standbysMissing > 0; task.standbysMissing--) {
+        const best = bestStandby(task, list, options) ?? targetToStandBy(task)
+        if (best === null) break
         best.standbys++
         const keeper = keeperFor(task, best, options)
         // A caught-up copy is not given up before the one that takes its place has caught up.
         if (keeper !== null) waiting.push({ task, member: best })
-        const copy = keeper ?? best
-        task.copies.push(copy)
-        copy.standby.push(task.spec.id)
+        standBy(task, keeper ?? best)
       }
+      missing += task.standbysMissing
     }
   }
   waiting.sort(
     (left, right) =>
-      Number(right.task.active !== right.task.target && right.member === right.task.target) -
-        Number(left.task.active !== left.task.target && left.member === left.task.target) ||
+      Number(right.member === right.task.target) - Number(left.member === left.task.target) ||
       order(lagOn(left.task, left.member), lagOn(right.task, right.member)) ||
       compareSpecs(left.task.spec, right.task.spec),
   )
@@ -494,11 +518,33 @@ function placeCopies(
     task.copies.push(member)
     member.warmup.push(task.spec.id)
   }
-  return { missing, warming: warmups }
+  return { missing, warming: waiting.length }
 }
 
-/** Unlike the other copies by tags, then with state already, then with room. */
+function standBy(task: Task, member: Member): void {
+  task.copies.push(member)
+  member.standby.push(task.spec.id)
+}
+
+/** Who stands by goes on, within its quota, unless another would be further apart. */
+function keepStandbys(task: Task, list: readonly Member[], rackTags: readonly string[]): void {
+  for (const member of task.standbyBefore) {
+    if (task.standbysMissing === 0) return
+    if (member.standbys >= member.standbyQuota || task.copies.includes(member)) continue
+    if (rackTags.length > 0) {
+      const apart = apartness(task, member, rackTags)
+      if (list.some((other) => !task.copies.includes(other) && apartness(task, other, rackTags) > apart))
+        continue
+    }
+    member.standbys++
+    task.standbysMissing--
+    standBy(task, member)
+  }
+}
+
+/** Unlike the other copies by tags, then with room, then with state already. */
 function bestStandby(task: Task, list: readonly Member[], options: AssignorOptions): Member | null {
+  const { acceptableRecoveryLag, rackTags } = options
   let best: Member | null = null
   let bestApart = -1
   let bestFull = true
@@ -506,11 +552,14 @@ function bestStandby(task: Task, list: readonly Member[], options: AssignorOptio
   let bestLoad = Number.POSITIVE_INFINITY
   for (const member of list) {
     if (task.copies.includes(member)) continue
-    const apart = options.rackTags.length === 0 ? 0 : apartness(task, member, options.rackTags)
+    // It will have the task itself.
+    if (member === task.target && task.active !== member && !task.standbyBefore.includes(member)) continue
+    const apart = rackTags.length === 0 ? 0 : apartness(task, member, rackTags)
     if (apart < bestApart) continue
     const full = member.standbys >= member.standbyQuota
     const known = member.lags.get(task.spec.id)
-    const lag = known === undefined ? Number.POSITIVE_INFINITY : distance(known)
+    const behind = known === undefined ? Number.POSITIVE_INFINITY : distance(known)
+    const lag = behind <= acceptableRecoveryLag ? 0 : behind
     const load = (member.standbys + 1) / member.weight
     const better =
       apart > bestApart || (full !== bestFull ? !full : lag !== bestLag ? lag < bestLag : load < bestLoad)
@@ -524,6 +573,12 @@ function bestStandby(task: Task, list: readonly Member[], options: AssignorOptio
   return best
 }
 
+/** Where no other is left, whoever is to have the task stands by for it until then. */
+function targetToStandBy(task: Task): Member | null {
+  const target = task.target as Member
+  return task.copies.includes(target) ? null : target
+}
+
 /** In how many tags it is unlike every copy there is. */
 function apartness(task: Task, member: Member, rackTags: readonly string[]): number {
   let apart = 0
@@ -534,15 +589,15 @@ function apartness(task: Task, member: Member, rackTags: readonly string[]): num
   return apart
 }
 
-/** Another member that has caught up, where the one chosen has not. */
+/** Another one that stands by and has caught up, where the one chosen has not. */
 function keeperFor(task: Task, chosen: Member, options: AssignorOptions): Member | null {
   const { acceptableRecoveryLag } = options
   if (lagOn(task, chosen) <= acceptableRecoveryLag) return null
-  for (const { member, lag } of task.holders) {
-    if (lag > acceptableRecoveryLag) return null
-    if (!task.copies.includes(member)) return member
-  }
-  return null
+  return (
+    task.standbyBefore.find(
+      (member) => !task.copies.includes(member) && lagOn(task, member) <= acceptableRecoveryLag,
+    ) ?? null
+  )
 }
 
 // ------------------------------------------------------------------------------------------------ this round
@@ -611,13 +666,22 @@ export function planRebalance(
   return { members: rounds, revoking }
 }
 
-/** The tasks of which a member owns partitions. */
-export function ownedTasks(specs: readonly TaskSpec[], owned: readonly TopicPartition[]): string[] {
-  const keys = new Set(owned.map(({ topic, partition }) => `${topic} ${partition}`))
-  if (keys.size === 0) return []
-  return specs
-    .filter((spec) => spec.partitions.some(({ topic, partition }) => keys.has(`${topic} ${partition}`)))
-    .map((spec) => spec.id)
+/** Finds the tasks that partitions belong to. */
+export function tasksByPartition(
+  specs: readonly TaskSpec[],
+): (owned: readonly TopicPartition[]) => readonly string[] {
+  const tasks = new Map<string, string>()
+  for (const { id, partitions } of specs) {
+    for (const { topic, partition } of partitions) tasks.set(`${topic} ${partition}`, id)
+  }
+  return (owned) => {
+    const found = new Set<string>()
+    for (const { topic, partition } of owned) {
+      const task = tasks.get(`${topic} ${partition}`)
+      if (task !== undefined) found.add(task)
+    }
+    return [...found]
+  }
 }
 
 /** The tasks of a topology: as many per sub-topology as its widest source topic has partitions. */

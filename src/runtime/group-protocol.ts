@@ -38,6 +38,9 @@ export type Subscription = {
    * `runningLag`, or `unknownLag`. Stateless tasks are there as `runningLag` while they run.
    */
   readonly lags: ReadonlyMap<string, number>
+  /** As it was last assigned: what it keeps up to date for others. */
+  readonly standby: readonly string[]
+  readonly warmup: readonly string[]
   readonly tags: ReadonlyMap<string, string>
   /** Where its HTTP server answers; null if it has none. */
   readonly endpoint: string | null
@@ -109,6 +112,8 @@ export function encodeSubscription(subscription: Subscription): Buffer {
   writeText(to, subscription.libraryVersion)
   writeTexts(to, subscription.transactionalIds)
   writeLags(to, subscription.lags)
+  writeTasks(to, subscription.standby)
+  writeTasks(to, subscription.warmup)
   to.uvarint(subscription.tags.size)
   for (const [name, value] of subscription.tags) {
     writeText(to, name)
@@ -132,6 +137,8 @@ export function decodeSubscription(bytes: Buffer): Subscription {
     const libraryVersion = readText(from)
     const transactionalIds = readTexts(from)
     const lags = readLags(from)
+    const standby = readTasks(from)
+    const warmup = readTasks(from)
     const tags = new Map<string, string>()
     for (let count = readCount(from, 2); count > 0; count--) tags.set(readText(from), readText(from))
     const endpoint = readText(from)
@@ -143,6 +150,8 @@ export function decodeSubscription(bytes: Buffer): Subscription {
       libraryVersion,
       transactionalIds,
       lags,
+      standby,
+      warmup,
       tags,
       endpoint: endpoint === '' ? null : endpoint,
       behindMs: from.uvarint(),

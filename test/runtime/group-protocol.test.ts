@@ -36,6 +36,8 @@ const subscriptions: fc.Arbitrary<Subscription> = fc.record({
       fc.oneof(fc.constant(runningLag), fc.constant(unknownLag), fc.integer({ min: 0, max: 1e9 })),
     )
     .map((lags) => new Map(Object.entries(lags).sort(([left], [right]) => compareTaskIds(left, right)))),
+  standby: tasks,
+  warmup: tasks,
   tags: fc.dictionary(text, text, { maxKeys: 5 }).map((tags) => new Map(Object.entries(tags))),
   endpoint: fc.option(fc.webUrl()),
   behindMs: fc.nat({ max: 1e9 }),
@@ -149,6 +151,8 @@ test('subscription: of ten tasks and four threads, under 400 bytes', () => {
     processId,
     transactionalIds,
     lags,
+    standby: [],
+    warmup: [],
     tags: new Map(),
     endpoint: 'http://10.0.12.31:8080',
     roster: [],
