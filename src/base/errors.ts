@@ -110,6 +110,14 @@ export const errorCodes = {
   },
   BROKER_FOLDER_IN_USE: { verdict: 'stop', doc: 'Another embedded Kafka uses this folder.' },
   BROKER_PORT_IN_USE: { verdict: 'stop', doc: 'The port that the embedded Kafka was given is taken.' },
+  STATE_LOCKED: { verdict: 'stop', doc: 'Another process or thread has the state folder of the task open.' },
+  STATE_FOREIGN: { verdict: 'stop', doc: 'The state folder belongs to another application or another engine.' },
+  STATE_FORMAT: { verdict: 'stop', doc: 'The state folder was written by a newer version.' },
+  STATE_FAILED: { verdict: 'stop', doc: 'The engine of local state failed: a full disk, no permission, a damaged file.' },
+  STATE_CORRUPT: {
+    verdict: 'restore',
+    doc: 'Local state can not be read; it is wiped and restored from the changelog.',
+  },
   UNEXPECTED: { verdict: 'stop', doc: 'An error that the library does not know; its cause says more.' },
 } as const satisfies { readonly [code: string]: { readonly verdict: Verdict; readonly doc: string } }
 

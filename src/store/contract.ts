@@ -94,7 +94,13 @@ export type WindowStore<K = unknown, V = unknown> = StoreBase<K, V> & {
   fetch(key: K, from: number, to: number, order?: Order): MaybePromise<readonly Entry<K, V>[]>
   /** All keys, by start, then bytes of the key. */
   fetchAll(from: number, to: number, order?: Order): MaybePromise<readonly Entry<K, V>[]>
-  fetchRange(fromKey: K | null, toKey: K | null, from: number, to: number, order?: Order): AsyncIterable<Entry<K, V>>
+  fetchRange(
+    fromKey: K | null,
+    toKey: K | null,
+    from: number,
+    to: number,
+    order?: Order,
+  ): AsyncIterable<Entry<K, V>>
   /** As in a key-value store, for `entry(key, start)`. */
   want(key: K, start: number): void
 }
@@ -120,7 +126,12 @@ export type VersionedStore<K = unknown, V = unknown> = StoreBase<K, V> & {
    * `latest`: it is the newest version. `validTo`: when an out-of-order version ends. `false`: older than the history,
    * nothing was written; the caller drops it with 'out-of-retention'.
    */
-  put(key: K, value: V | null, timestamp: number, headers: Headers): MaybePromise<{ readonly latest: boolean; readonly validTo: number | null } | false>
+  put(
+    key: K,
+    value: V | null,
+    timestamp: number,
+    headers: Headers,
+  ): MaybePromise<{ readonly latest: boolean; readonly validTo: number | null } | false>
   get(key: K): MaybePromise<Version<V> | null>
   /** As of a time; null also where that is before the history. */
   getAsOf(key: K, timestamp: number): MaybePromise<Version<V> | null>
@@ -147,7 +158,15 @@ export type SuppressBuffer<K = unknown, V = unknown> = StoreBase<K, V> & {
   readonly bytes: number
   readonly minTime: number
   /** A later value of a held key replaces value and headers, keeps time and the first old value. */
-  hold(key: K, value: V | null, old: V | null, time: number, timestamp: number, headers: Headers, origin: Origin): MaybePromise<void>
+  hold(
+    key: K,
+    value: V | null,
+    old: V | null,
+    time: number,
+    timestamp: number,
+    headers: Headers,
+    origin: Origin,
+  ): MaybePromise<void>
   /** The first, which stays held (and visible to `oldOf`) until `shift`. */
   first(): MaybePromise<Held<K, V>>
   /** Takes out the first. */
@@ -190,7 +209,12 @@ export type Subscription = {
   readonly foreignKey: unknown
   readonly primaryKey: unknown
   /** What the left side sent: hash, instruction, version, partition of the primary key. */
-  readonly wrapper: { readonly hash: Buffer | null; readonly instruction: number; readonly version: number; readonly primaryPartition: number | null }
+  readonly wrapper: {
+    readonly hash: Buffer | null
+    readonly instruction: number
+    readonly version: number
+    readonly primaryPartition: number | null
+  }
   readonly timestamp: number
 }
 

@@ -1,0 +1,471 @@
+/**
+ * Values by key: key-value stores, and what is built like them. The index holds what was used lately, and all there is where nothing was persisted before and nothing
+ * was evicted (`#complete`): then a miss needs no look at the engine.
+ *
+ * changelog: the key's bytes, the value's bytes, the record's timestamp is the value's.
+ * engine: store number (2), the key's bytes -> timestamp (8), the value's bytes.
+ */
+import type { ByteWriter } from '../base/bytes.ts'
+import { type Headers, noHeaders } from '../base/headers.ts'
+import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
+import type { Serde } from '../serde/serde.ts'
+import type { StoreSpec } from '../topology/store-spec.ts'
+import { int64At } from '../wire/record-batch.ts'
+import type { ChangelogRecord, Entry, Order } from './contract.ts'
+import type { EngineBatch, Row, Scan } from './engine.ts'
+import { KeyCodec, orderOf } from './key-codec.ts'
+import { LayeredStore, type StoreNotes, type StoreServices } from './layered-store.ts'
+import { flag, LiveEntry, unsettled } from './slot.ts'
+import { SortedEntries } from './sorted-entries.ts'
+
+const prefixBytes = 2
+const timestampBytes = 8
+
+export abstract class KeyedStore extends LayeredStore<LiveEntry> {
+  readonly #codec: KeyCodec
+  readonly #primitive: boolean
+  readonly #entriesMax: number
+  readonly #entries = new Map<unknown, LiveEntry>()
+  readonly #sorted = new SortedEntries((entry) => this.#orderOf(entry))
+  readonly #loading = new Map<unknown, Promise<LiveEntry>>()
+  #wanted: unknown[] = []
+  #complete: boolean
+  #sweep: MapIterator<LiveEntry> | null = null
+
+  constructor(
+    spec: StoreSpec,
+    services: StoreServices,
+    number: number,
+    notes: StoreNotes,
+    offset: number | null,
+    keySerde: Serde<unknown>,
+    valueSerde: Serde<unknown>,
+    entriesMax = Number.POSITIVE_INFINITY,
+  ) {
+    super(spec, services, number, notes, offset, valueSerde)
+    this.#codec = new KeyCodec(keySerde, this.topic)
+    this.#primitive = this.#codec.primitive
+    this.#entriesMax = entriesMax
+    this.#complete = this.pinned || offset === null
+  }
+
+  entry(key: unknown): MaybePromise<LiveEntry> {
+    if (this.#primitive) {
+      const entry = this.#entries.get(key)
+      return entry === undefined ? this.#miss(key, key) : this.#hit(entry)
+    }
+    const id = this.#codec.id(key)
+    return isPromise(id) ? id.then((text) => this.#find(key, text)) : this.#find(key, id)
+  }
+
+  set(entry: Entry, value: unknown, timestamp: number, headers: Headers): void {
+    const handle = entry as LiveEntry
+    let live = handle
+    if ((handle.flags & flag.detached) !== 0) live = this.#adopt(handle)
+    if ((live.value === null) !== (value === null)) this.notes.count += value === null ? -1 : 1
+    live.value = value
+    live.timestamp = value === null ? -1 : timestamp
+    live.changedAt = timestamp
+    if (live !== handle) {
+      handle.value = value
+      handle.timestamp = live.timestamp
+    }
+    if ((live.flags & flag.dirty) === 0) this.markDirty(live)
+    if (this.cached) this.touch(live, headers)
+    if (this.notes.count > this.#entriesMax) this.#evictEldest(timestamp, headers)
+  }
+
+  want(key: unknown): void {
+    if (this.#complete) return
+    const id = this.#codec.id(key)
+    // A key whose bytes need a promise is looked up when it is due.
+    if (isPromise(id) || this.#entries.has(id) || this.#loading.has(id)) return
+    this.#wanted.push(key, id)
+  }
+
+  /** Reads everything wanted with one request. */
+  load(): MaybePromise<void> {
+    const wanted = this.#wanted
+    if (wanted.length === 0) return undefined
+    this.#wanted = []
+    const keys: unknown[] = []
+    const ids: unknown[] = []
+    const seen = new Set<unknown>()
+    for (let index = 0; index < wanted.length; index += 2) {
+      const id = wanted[index + 1]
+      if (seen.has(id) || this.#entries.has(id) || this.#loading.has(id)) continue
+      seen.add(id)
+      keys.push(wanted[index])
+      ids.push(id)
+    }
+    const loaded = this.#read(keys, ids)
+    return isPromise(loaded) ? loaded.then(() => {}) : undefined
+  }
+
+  async *range(from: unknown, to: unknown, order: Order = 'forward'): AsyncGenerator<Entry> {
+    const low = from === null ? null : await orderOf(this.#codec, from)
+    const high = to === null ? null : await orderOf(this.#codec, to)
+    yield* this.#scan(low, high, null, order)
+  }
+
+  async *prefix(prefix: Uint8Array): AsyncGenerator<Entry> {
+    const text = Buffer.from(prefix).toString('latin1')
+    yield* this.#scan(text, null, text, 'forward')
+  }
+
+  list(from: unknown, to: unknown, order: Order = 'forward'): MaybePromise<readonly Entry[]> {
+    const low = from === null ? null : orderOf(this.#codec, from)
+    return chain(low, (low) =>
+      chain(to === null ? null : orderOf(this.#codec, to), (high) => {
+        if (!this.#complete) return collect(this.#scan(low, high, null, order))
+        return this.#live(low, high, null, order).filter(isPresent)
+      }),
+    )
+  }
+
+  /** As `prefix`, all at once. */
+  protected listPrefix(prefix: string): MaybePromise<readonly Entry[]> {
+    if (!this.#complete) return collect(this.#scan(prefix, null, prefix, 'forward'))
+    return this.#live(prefix, null, prefix, 'forward').filter(isPresent)
+  }
+
+  approximateCount(): number {
+    return Math.max(0, this.notes.count)
+  }
+
+  // ------------------------------------------------------------------------------------------------------- index
+
+  #hit(entry: LiveEntry): LiveEntry {
+    entry.flags |= flag.used
+    if (this.#entriesMax !== Number.POSITIVE_INFINITY) {
+      this.#entries.delete(entry.id)
+      this.#entries.set(entry.id, entry)
+    }
+    return entry
+  }
+
+  #find(key: unknown, id: unknown): MaybePromise<LiveEntry> {
+    const entry = this.#entries.get(id)
+    return entry === undefined ? this.#miss(key, id) : this.#hit(entry)
+  }
+
+  #miss(key: unknown, id: unknown): MaybePromise<LiveEntry> {
+    if (this.#complete) return detached(key, id)
+    const loading = this.#loading.get(id)
+    if (loading !== undefined) return loading.then(() => this.#entries.get(id) ?? this.#find(key, id))
+    return chain(this.#read([key], [id]), (entries) => entries[0] as LiveEntry)
+  }
+
+  /** Puts an entry that is not in the index there, or finds the one that is there by now. */
+  #adopt(handle: LiveEntry): LiveEntry {
+    const there = this.#entries.get(handle.id)
+    if (there !== undefined) return there
+    this.#insert(handle)
+    return handle
+  }
+
+  #insert(entry: LiveEntry): void {
+    entry.flags &= ~flag.detached
+    this.#entries.set(entry.id, entry)
+    this.#sorted.add(entry)
+    this.track(entry)
+  }
+
+  protected override forget(entry: LiveEntry): void {
+    this.#entries.delete(entry.id)
+    this.#sorted.remove(entry)
+    this.untrack(entry)
+    entry.flags = flag.detached | flag.logged
+  }
+
+  override trim(bytes: number): void {
+    if (this.pinned) return
+    const { tally } = this.services
+    const until = tally.cached - bytes
+    let left = this.#entries.size * 2
+    while (tally.cached > until && left-- > 0) {
+      this.#sweep ??= this.#entries.values()
+      const next = this.#sweep.next()
+      if (next.done === true) {
+        this.#sweep = null
+        if (this.#entries.size === 0) return
+        continue
+      }
+      const entry = next.value
+      // A look-up under way may bring what was read before the entry was written: the entry outlives it.
+      if ((entry.flags & unsettled) !== 0 || this.#loading.has(entry.id)) continue
+      if ((entry.flags & flag.used) !== 0) {
+        entry.flags &= ~flag.used
+        continue
+      }
+      this.#complete = false
+      this.forget(entry)
+    }
+  }
+
+  #evictEldest(timestamp: number, headers: Headers): void {
+    for (const eldest of this.#entries.values()) {
+      if (eldest.value === null) continue
+      this.set(eldest, null, timestamp, headers)
+      return
+    }
+  }
+
+  // ------------------------------------------------------------------------------------------------------- bytes
+
+  protected override writeKey(entry: LiveEntry, to: ByteWriter): void {
+    this.#codec.write(entry.id, to)
+  }
+
+  protected override writeValue(entry: LiveEntry, to: ByteWriter): void | Promise<void> {
+    return this.valueSerde.write(entry.value, to, this.topic, noHeaders)
+  }
+
+  protected override isAbsent(entry: LiveEntry): boolean {
+    return entry.value === null
+  }
+
+  protected override timestampOf(entry: LiveEntry): number {
+    return entry.changedAt
+  }
+
+  protected override writeLocalKey(entry: LiveEntry, to: ByteWriter): void {
+    to.int16(this.number)
+    this.#codec.write(entry.id, to)
+  }
+
+  #orderOf(entry: LiveEntry): string {
+    return (entry.order ??= this.#codec.order(entry.id))
+  }
+
+  // ------------------------------------------------------------------------------------------------------- engine
+
+  #read(keys: readonly unknown[], ids: readonly unknown[]): MaybePromise<LiveEntry[]> {
+    const locals = ids.map((id) => {
+      const { scratch } = this.services
+      scratch.reset()
+      scratch.int16(this.number)
+      this.#codec.write(id, scratch)
+      return scratch.copy()
+    })
+    const rows = this.services.engine.getMany(locals)
+    if (!isPromise(rows)) return this.#enter(keys, ids, rows, 0)
+    const entering = rows.then((found) => this.#enter(keys, ids, found, 0))
+    ids.forEach((id, index) => {
+      const one = entering.then((entries) => entries[index] as LiveEntry)
+      // Whoever waits for it gets the error; where nobody does, the request's own promise tells.
+      one.catch(() => {})
+      this.#loading.set(id, one)
+    })
+    const done = () => {
+      for (const id of ids) this.#loading.delete(id)
+    }
+    return entering.finally(done)
+  }
+
+  #enter(
+    keys: readonly unknown[],
+    ids: readonly unknown[],
+    rows: readonly (Buffer | undefined)[],
+    from: number,
+    entries: LiveEntry[] = [],
+  ): MaybePromise<LiveEntry[]> {
+    for (let index = from; index < rows.length; index++) {
+      const row = rows[index]
+      const there = this.#entries.get(ids[index])
+      if (there !== undefined) {
+        entries.push(there)
+        continue
+      }
+      const entry = new LiveEntry(keys[index], ids[index], 0, 0, 0)
+      const filled = row === undefined ? undefined : this.#fill(entry, row)
+      if (isPromise(filled)) {
+        return filled.then(() => {
+          entries.push(this.#enterOne(entry))
+          return this.#enter(keys, ids, rows, index + 1, entries)
+        })
+      }
+      entries.push(this.#enterOne(entry))
+    }
+    return entries
+  }
+
+  #enterOne(entry: LiveEntry): LiveEntry {
+    const there = this.#entries.get(entry.id)
+    if (there !== undefined) return there
+    this.#insert(entry)
+    entry.flags |= flag.used
+    return entry
+  }
+
+  /** Gives the entry what the engine has of it. */
+  #fill(entry: LiveEntry, row: Buffer): MaybePromise<void> {
+    const value = this.valueSerde.read(row, timestampBytes, row.length, this.topic, noHeaders)
+    if (isPromise(value)) return value.then((read) => this.#fillWith(entry, row, read))
+    return this.#fillWith(entry, row, value)
+  }
+
+  #fillWith(entry: LiveEntry, row: Buffer, value: unknown): MaybePromise<void> {
+    entry.value = value
+    entry.timestamp = int64At(row, 0)
+    entry.changedAt = entry.timestamp
+    entry.size = row.length - timestampBytes
+    entry.flags |= flag.logged | flag.existed
+    return this.keepsOld ? this.keep(entry) : undefined
+  }
+
+  // ------------------------------------------------------------------------------------------------------- scans
+
+  /** Entries in memory whose keys are in the range, in its order: absent ones too, for they hide what the engine has. */
+  #live(low: string | null, high: string | null, prefix: string | null, order: Order): LiveEntry[] {
+    const live = this.#sorted.slice(this.#entries.values(), low, high, prefix)
+    return order === 'forward' ? live : live.reverse()
+  }
+
+  /** Memory's entries and the engine's rows as of now, merged: where both have a key, memory's counts. */
+  async *#scan(
+    low: string | null,
+    high: string | null,
+    prefix: string | null,
+    order: Order,
+  ): AsyncGenerator<Entry> {
+    const live = this.#live(low, high, prefix, order)
+    if (this.#complete) {
+      for (const entry of live) if (entry.value !== null) yield entry
+      return
+    }
+    const scan = this.#open(low, high, prefix, order)
+    const forward = order === 'forward'
+    let at = 0
+    try {
+      for (let rows = await scan.next(); rows !== null; rows = await scan.next()) {
+        for (const row of rows) {
+          const text = row.key.toString('latin1', prefixBytes)
+          let hidden = false
+          for (; at < live.length; at++) {
+            const entry = live[at] as LiveEntry
+            const entryText = entry.order as string
+            if (entryText === text) hidden = true
+            else if (forward ? entryText > text : entryText < text) break
+            if (entry.value !== null) yield entry
+          }
+          if (hidden) continue
+          yield await this.#entryOf(row, text)
+        }
+      }
+      for (; at < live.length; at++) {
+        const entry = live[at] as LiveEntry
+        if (entry.value !== null) yield entry
+      }
+    } finally {
+      await scan.close()
+    }
+  }
+
+  #open(low: string | null, high: string | null, prefix: string | null, order: Order): Scan {
+    const from = this.#local(low ?? '')
+    let to: Buffer
+    if (prefix !== null) to = successor(from)
+    else if (high === null) to = successor(this.#local(''))
+    else to = Buffer.concat([this.#local(high), Buffer.alloc(1)])
+    return this.services.engine.scan(from, to, order === 'backward')
+  }
+
+  #local(text: string): Buffer {
+    const key = Buffer.allocUnsafe(prefixBytes + text.length)
+    key.writeUInt16BE(this.number)
+    key.write(text, prefixBytes, 'latin1')
+    return key
+  }
+
+  async #entryOf(row: Row, text: string): Promise<LiveEntry> {
+    const key = await this.#codec.read(row.key, prefixBytes, row.key.length)
+    const entry = detached(key, this.#primitive ? key : text)
+    await this.#fill(entry, row.value)
+    return entry
+  }
+
+  // ------------------------------------------------------------------------------------------------------ restore
+
+  override beginRestore(): void {
+    if (this.pinned) return
+    for (const entry of [...this.#entries.values()]) this.forget(entry)
+    this.#sorted.clear()
+    this.#complete = false
+  }
+
+  protected override clear(): void {
+    for (const entry of [...this.#entries.values()]) this.forget(entry)
+    this.#sorted.clear()
+    this.#wanted = []
+    this.#complete = true
+  }
+
+  override restoreRecord(record: ChangelogRecord, batch: EngineBatch | null): MaybePromise<void> {
+    const { key, value, timestamp } = record
+    if (batch === null) return this.#restoreLive(record)
+    const { scratch } = this.services
+    scratch.reset()
+    scratch.int16(this.number)
+    scratch.bytes(key)
+    const keyEnd = scratch.position
+    if (value === null) {
+      this.notes.count--
+      batch.remove(scratch.buffer, 0, keyEnd)
+      return undefined
+    }
+    this.notes.count++
+    scratch.int64(timestamp)
+    scratch.bytes(value)
+    batch.put(scratch.buffer, 0, keyEnd, keyEnd, scratch.position)
+    return undefined
+  }
+
+  #restoreLive({ key: bytes, value: valueBytes, timestamp }: ChangelogRecord): MaybePromise<void> {
+    return chain(this.#codec.read(bytes, 0, bytes.length), (key) => {
+      const id = this.#codec.idAt(key, bytes, 0, bytes.length)
+      const there = this.#entries.get(id)
+      if (there !== undefined) {
+        this.notes.count--
+        this.forget(there)
+      }
+      if (valueBytes === null) return undefined
+      const entry = detached(key, id)
+      const row = Buffer.allocUnsafe(timestampBytes + valueBytes.length)
+      row.writeBigInt64BE(BigInt(timestamp))
+      row.set(valueBytes, timestampBytes)
+      return chain(this.#fill(entry, row), () => {
+        this.#insert(entry)
+        this.notes.count++
+      })
+    })
+  }
+}
+
+function detached(key: unknown, id: unknown): LiveEntry {
+  const entry = new LiveEntry(key, id, 0, 0, 0)
+  entry.flags = flag.detached
+  return entry
+}
+
+function isPresent(entry: Entry): boolean {
+  return entry.value !== null
+}
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const list: T[] = []
+  for await (const item of items) list.push(item)
+  return list
+}
+
+/** The smallest key above all that begin with this one. */
+export function successor(prefix: Buffer): Buffer {
+  for (let last = prefix.length - 1; last >= 0; last--) {
+    if ((prefix[last] as number) < 255) {
+      const next = Buffer.from(prefix.subarray(0, last + 1))
+      next[last] = (next[last] as number) + 1
+      return next
+    }
+  }
+  return Buffer.from([255, 255, 255])
+}
