@@ -11,6 +11,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const jest = '^30.5.2'
+// The last compiler before the native one, which most projects still have.
+const olderTypescript = 'npm:typescript@~5.9.0'
 let project = ''
 let packed: readonly string[] = []
 
@@ -26,7 +28,13 @@ beforeAll(async () => {
   }
   // No @types/node: a project gets what Millrace's types need with Millrace.
   const { typescript = '', vitest = '' } = devDependencies
-  const dependencies = { millrace: `file:${tarball?.filename}`, jest, typescript, vitest }
+  const dependencies = {
+    millrace: `file:${tarball?.filename}`,
+    jest,
+    typescript,
+    'typescript-5': olderTypescript,
+    vitest,
+  }
   await write('package.json', JSON.stringify({ private: true, dependencies }))
   await run('npm', ['install', '--no-audit', '--no-fund'])
 })
@@ -99,6 +107,7 @@ describe('pack: tsc, strict and with skipLibCheck off', () => {
       JSON.stringify({ compilerOptions: { ...options, ...resolution }, files: [file] }),
     )
     await node('node_modules/typescript/bin/tsc', '-p', 'tsconfig.json')
+    await node('node_modules/typescript-5/bin/tsc', '-p', 'tsconfig.json')
   })
 })
 
