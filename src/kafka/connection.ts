@@ -7,7 +7,7 @@
  * request timed out is closed, because its answers no longer say what was done.
  */
 import { createRequire } from 'node:module'
-import type { Socket } from 'node:net'
+import { connect as connectSocket, type NetConnectOpts, type Socket } from 'node:net'
 import type { Clock, Timer } from '../base/clock.ts'
 import { sleep } from '../base/clock.ts'
 import { StreamsError } from '../base/errors.ts'
@@ -45,7 +45,14 @@ const require = createRequire(import.meta.url)
 const KafkajsConnection = require('kafkajs/src/network/connection') as new (
   options: Readonly<Record<string, unknown>>,
 ) => KafkajsConnection
-const defaultSocketFactory = (require('kafkajs/src/network/socketFactory') as () => unknown)()
+type SocketFactory = (target: SocketTarget) => Socket
+type SocketTarget = {
+  readonly host: string
+  readonly port: number
+  readonly ssl: unknown
+  readonly onConnect: () => void
+}
+const kafkajsSocket = (require('kafkajs/src/network/socketFactory') as () => SocketFactory)()
 
 export type ConnectionOptions = {
   readonly clientId: string
@@ -62,6 +69,8 @@ const requestTimeoutMsDefault = 30_000
 // Larger than any response that is asked for: whoever sends this length does not speak Kafka.
 const responseBytesMax = 1_073_741_824
 const lengthBytes = 4
+const scratchBytes = 65_536
+const keepAliveMs = 60_000
 
 type InFlight = {
   readonly api: AnyApi
@@ -84,6 +93,8 @@ export class Connection {
   #lengthFilled = 0
   #frame: Buffer | null = null
   #frameFilled = 0
+  /** Where a plain socket reads to between frames. */
+  readonly #scratch = Buffer.allocUnsafeSlow(scratchBytes)
 
   private constructor(host: string, port: number, options: ConnectionOptions) {
     const { kafka, clientId, logger } = options
@@ -96,7 +107,7 @@ export class Connection {
       port,
       clientId,
       logger: quiet,
-      socketFactory: kafka['socketFactory'] ?? defaultSocketFactory,
+      socketFactory: kafka['socketFactory'] ?? ((target: SocketTarget) => this.#socket(target)),
       ssl: kafka['ssl'] === true ? {} : (kafka['ssl'] ?? null),
       sasl: kafka['sasl'] === undefined ? null : { ...(kafka['sasl'] as object) },
       connectionTimeout: numberOption(kafka['connectionTimeout'], connectionTimeoutMs),
@@ -293,8 +304,38 @@ export class Connection {
     }
   }
 
-  /** Takes what the socket gives, in any portions, and hands out whole frames. */
-  #receive(chunk: Buffer): void {
+  /** A plain socket reads the rest of a frame to where it belongs: no buffer for each read, no copy. */
+  #socket(target: SocketTarget): Socket {
+    if (target.ssl) return kafkajsSocket(target)
+    const { host, port, onConnect } = target
+    const onread = {
+      buffer: () => this.#frame?.subarray(this.#frameFilled) ?? this.#scratch,
+      callback: (bytes: number, buffer: Uint8Array): boolean => {
+        this.#readTo(bytes, buffer as Buffer)
+        return true
+      },
+    }
+    // @types/node knows only the form with one buffer.
+    const options = { host, port, onread } as unknown as NetConnectOpts
+    const socket = connectSocket(options, onConnect)
+    socket.setKeepAlive(true, keepAliveMs)
+    return socket
+  }
+
+  #readTo(bytes: number, buffer: Buffer): void {
+    const frame = this.#frame
+    if (frame === null) {
+      this.#receive(buffer.subarray(0, bytes), true)
+      return
+    }
+    this.#frameFilled += bytes
+    if (this.#frameFilled < frame.length) return
+    this.#frame = null
+    this.#complete(frame)
+  }
+
+  /** Takes what the socket gives, in any portions, and hands out whole frames: copies of a `borrowed` chunk. */
+  #receive(chunk: Buffer, borrowed = false): void {
     let at = 0
     while (at < chunk.length && this.#closed === null) {
       if (this.#frame === null) {
@@ -312,7 +353,8 @@ export class Connection {
           return
         }
         if (chunk.length - at >= size) {
-          this.#complete(chunk.subarray(at, at + size))
+          const whole = chunk.subarray(at, at + size)
+          this.#complete(borrowed ? Buffer.from(whole) : whole)
           at += size
           continue
         }
