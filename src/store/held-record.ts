@@ -33,7 +33,7 @@ export function writeHeldRecord(held: HeldRecord, to: ByteWriter): void {
     writeBlob(value, to)
   }
   writeBlob(held.prior, to)
-  if (held.old !== null && held.prior !== null && held.prior.equals(held.old)) to.int32(-2)
+  if (held.old !== null && held.prior?.equals(held.old) === true) to.int32(-2)
   else writeBlob(held.old, to)
   writeBlob(held.value, to)
   to.int64(held.time)

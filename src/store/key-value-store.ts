@@ -21,7 +21,7 @@ export class KeyValueEntries extends KeyedStore implements KeyValueStore {
 
   get(key: unknown): MaybePromise<unknown> {
     const entry = this.entry(key)
-    return isPromise(entry) ? entry.then(valueOf) : entry.value
+    return isPromise(entry) ? entry.then(valueIn) : entry.value
   }
 
   put(key: unknown, value: unknown, timestamp: number, headers: Headers = noHeaders): MaybePromise<void> {
@@ -31,6 +31,6 @@ export class KeyValueEntries extends KeyedStore implements KeyValueStore {
   }
 }
 
-function valueOf(entry: Entry): unknown {
+function valueIn(entry: Entry): unknown {
   return entry.value
 }

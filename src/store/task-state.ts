@@ -378,6 +378,7 @@ class LayeredState implements TaskState {
     try {
       await run()
     } catch (error) {
+      if (error instanceof StreamsError) throw error
       const where = this.#folder?.path ?? 'memory'
       const reason = error instanceof Error ? error.message : String(error)
       throw new StreamsError(

@@ -179,6 +179,7 @@ export class Changelogs {
     changelogTopic: (store) => `app-${store}-changelog`,
     changelogTopicId: (store) => `id of ${store}`,
     record: { topic: 'in', partition: 3, offset: 42 },
+    drop() {},
   }
 
   readonly writer: ChangelogWriter = {
