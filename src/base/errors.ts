@@ -73,6 +73,22 @@ export const errorCodes = {
   KAFKA_GROUP_MOVED: { verdict: 'rejoin', doc: 'The group goes on without this member or this generation.' },
   KAFKA_MEMBER_FENCED: { verdict: 'stop', doc: 'Another member runs under the same group instance id.' },
   PROCESSING_FAILED: { verdict: 'skip', doc: 'A function of the topology threw.' },
+  TOPICS_NOT_COPARTITIONED: {
+    verdict: 'stop',
+    doc: 'Topics that are joined or merged by key have different numbers of partitions.',
+  },
+  PARTITIONS_UNKNOWN: {
+    verdict: 'stop',
+    doc: 'How many partitions an internal topic needs does not follow from the topology.',
+  },
+  INTERNAL_TOPIC_MISMATCH: {
+    verdict: 'stop',
+    doc: 'An internal topic exists with other partitions or settings than the topology needs.',
+  },
+  INTERNAL_TOPIC_LOST: {
+    verdict: 'stop',
+    doc: 'An internal topic that held state or records of the application is gone.',
+  },
   GROUP_DATA_MALFORMED: {
     verdict: 'stop',
     doc: 'What a member of the group says of itself, or was assigned, can not be read.',
@@ -111,9 +127,15 @@ export const errorCodes = {
   BROKER_FOLDER_IN_USE: { verdict: 'stop', doc: 'Another embedded Kafka uses this folder.' },
   BROKER_PORT_IN_USE: { verdict: 'stop', doc: 'The port that the embedded Kafka was given is taken.' },
   STATE_LOCKED: { verdict: 'stop', doc: 'Another process or thread has the state folder of the task open.' },
-  STATE_FOREIGN: { verdict: 'stop', doc: 'The state folder belongs to another application or another engine.' },
+  STATE_FOREIGN: {
+    verdict: 'stop',
+    doc: 'The state folder belongs to another application or another engine.',
+  },
   STATE_FORMAT: { verdict: 'stop', doc: 'The state folder was written by a newer version.' },
-  STATE_FAILED: { verdict: 'stop', doc: 'The engine of local state failed: a full disk, no permission, a damaged file.' },
+  STATE_FAILED: {
+    verdict: 'stop',
+    doc: 'The engine of local state failed: a full disk, no permission, a damaged file.',
+  },
   STATE_CORRUPT: {
     verdict: 'restore',
     doc: 'Local state can not be read; it is wiped and restored from the changelog.',

@@ -84,6 +84,14 @@ type Task = {
   partner: Task | null
 }
 
+/** Members that are alike in all rack tags. */
+type Rack = {
+  readonly values: readonly (string | undefined)[]
+  readonly members: Member[]
+  /** In how many tags it is unlike every copy of the task in hand. */
+  apart: number
+}
+
 type Member = {
   readonly index: number
   readonly id: string
@@ -286,21 +294,27 @@ function placeOrphans(orphans: readonly Task[], list: readonly Member[]): void {
   // State first, so that it is spread before the rest fills up what is left.
   rest.sort((left, right) => Number(right.spec.stateful) - Number(left.spec.stateful))
   for (const task of rest) {
+    const { stateful, subtopology } = task.spec
     let best: Member | null = null
+    let bestLoad = Number.POSITIVE_INFINITY
+    let bestAlike = Number.POSITIVE_INFINITY
+    let bestAll = Number.POSITIVE_INFINITY
     for (const member of list) {
-      if (member.tasks.size < member.quota && (best === null || roomier(task, member, best))) best = member
+      const { tasks, weight } = member
+      if (tasks.size >= member.quota) continue
+      const all = (tasks.size + 1) / weight
+      const load = stateful ? (member.stateful + 1) / weight : all
+      if (load > bestLoad) continue
+      const alike = (member.ofSubtopology.get(subtopology) ?? 0) / weight
+      if (load === bestLoad && (alike > bestAlike || (alike === bestAlike && all >= bestAll))) continue
+      best = member
+      bestLoad = load
+      bestAlike = alike
+      bestAll = all
     }
     assert(best !== null, 'quotas add up to the number of tasks')
     take(task, best)
   }
-}
-
-function roomier(task: Task, member: Member, than: Member): boolean {
-  const { stateful, subtopology } = task.spec
-  const load = (of: Member): number => ((stateful ? of.stateful : of.tasks.size) + 1) / of.weight
-  const alike = (of: Member): number => (of.ofSubtopology.get(subtopology) ?? 0) / of.weight
-  const all = (of: Member): number => (of.tasks.size + 1) / of.weight
-  return (load(member) - load(than) || alike(member) - alike(than) || all(member) - all(than)) < 0
 }
 
 /** From members above their quota to members below it. */
@@ -489,10 +503,11 @@ function placeCopies(
       },
       (member) => member.standbysBefore,
     )
-    for (const task of stateful) keepStandbys(task, list, rackTags)
+    const racks = racksOf(list, rackTags)
+    for (const task of stateful) keepStandbys(task, racks)
     for (const task of stateful) {
       for (; task.standbysMissing > 0; task.standbysMissing--) {
-        const best = bestStandby(task, list, options) ?? targetToStandBy(task)
+        const best = bestStandby(task, racks, options) ?? targetToStandBy(task)
         if (best === null) break
         best.standbys++
         const keeper = keeperFor(task, best, options)
@@ -527,14 +542,14 @@ function standBy(task: Task, member: Member): void {
 }
 
 /** Who stands by goes on, within its quota, unless another would be further apart. */
-function keepStandbys(task: Task, list: readonly Member[], rackTags: readonly string[]): void {
+function keepStandbys(task: Task, racks: Racks): void {
   for (const member of task.standbyBefore) {
     if (task.standbysMissing === 0) return
     if (member.standbys >= member.standbyQuota || task.copies.includes(member)) continue
-    if (rackTags.length > 0) {
-      const apart = apartness(task, member, rackTags)
-      if (list.some((other) => !task.copies.includes(other) && apartness(task, other, rackTags) > apart))
-        continue
+    if (racks.list.length > 1) {
+      compareRacks(task, racks)
+      const { apart } = racks.of(member)
+      if (racks.list.some((rack) => rack.apart > apart && hasRest(task, rack, racks))) continue
     }
     member.standbys++
     task.standbysMissing--
@@ -542,51 +557,97 @@ function keepStandbys(task: Task, list: readonly Member[], rackTags: readonly st
   }
 }
 
-/** Unlike the other copies by tags, then with room, then with state already. */
-function bestStandby(task: Task, list: readonly Member[], options: AssignorOptions): Member | null {
-  const { acceptableRecoveryLag, rackTags } = options
+/** Unlike the other copies by tags, then with room, then with state already, then with the fewest. */
+function bestStandby(task: Task, racks: Racks, options: AssignorOptions): Member | null {
+  compareRacks(task, racks)
+  const mayStandBy = (member: Member): boolean =>
+    !task.copies.includes(member) &&
+    // It will have the task itself.
+    (member !== task.target || task.active === member || task.standbyBefore.includes(member))
   let best: Member | null = null
   let bestApart = -1
-  let bestFull = true
+  let bestFull = 1
   let bestLag = Number.POSITIVE_INFINITY
   let bestLoad = Number.POSITIVE_INFINITY
-  for (const member of list) {
-    if (task.copies.includes(member)) continue
-    // It will have the task itself.
-    if (member === task.target && task.active !== member && !task.standbyBefore.includes(member)) continue
-    const apart = rackTags.length === 0 ? 0 : apartness(task, member, rackTags)
-    if (apart < bestApart) continue
-    const full = member.standbys >= member.standbyQuota
-    const known = member.lags.get(task.spec.id)
-    const behind = known === undefined ? Number.POSITIVE_INFINITY : distance(known)
-    const lag = behind <= acceptableRecoveryLag ? 0 : behind
+  const consider = (member: Member, apart: number, lag: number): void => {
+    const full = member.standbys >= member.standbyQuota ? 1 : 0
     const load = (member.standbys + 1) / member.weight
-    const better =
-      apart > bestApart || (full !== bestFull ? !full : lag !== bestLag ? lag < bestLag : load < bestLoad)
-    if (best !== null && !better) continue
+    const difference = bestApart - apart || full - bestFull || order(lag, bestLag) || load - bestLoad
+    if (best !== null && (difference > 0 || (difference === 0 && member.index > best.index))) return
     best = member
     bestApart = apart
     bestFull = full
     bestLag = lag
     bestLoad = load
   }
+  for (const { member, lag } of task.holders) {
+    if (!mayStandBy(member)) continue
+    consider(member, racks.of(member).apart, lag <= options.acceptableRecoveryLag ? 0 : lag)
+  }
+  for (const rack of racks.list) {
+    if (rack.apart < bestApart) continue
+    // Of those without state only the one with the fewest standbys matters.
+    let idlest: Member | null = null
+    let idlestLoad = Number.POSITIVE_INFINITY
+    const { members } = rack
+    // Each task begins elsewhere: the tasks of one member then have their standbys on many, and its loss burdens none.
+    const start = scatter(task) % members.length
+    for (let step = 0; step < members.length; step++) {
+      const member = members[(start + step) % members.length] as Member
+      const load = (member.standbys + 1) / member.weight
+      if (load >= idlestLoad || !mayStandBy(member) || member.lags.has(task.spec.id)) continue
+      idlest = member
+      idlestLoad = load
+    }
+    if (idlest !== null) consider(idlest, rack.apart, Number.POSITIVE_INFINITY)
+  }
   return best
+}
+
+function scatter(task: Task): number {
+  return (Math.imul(task.spec.partition * 31 + task.spec.subtopology, 0x9e37_79b1) >>> 8) & 0xff_ffff
+}
+
+type Racks = { readonly list: readonly Rack[]; of(member: Member): Rack }
+
+function racksOf(list: readonly Member[], rackTags: readonly string[]): Racks {
+  const byValues = new Map<string, Rack>()
+  const ofMember: Rack[] = []
+  for (const member of list) {
+    const values = rackTags.map((tag) => member.tags.get(tag))
+    const key = JSON.stringify(values.map((value) => value ?? null))
+    let rack = byValues.get(key)
+    if (rack === undefined) {
+      rack = { values, members: [], apart: 0 }
+      byValues.set(key, rack)
+    }
+    rack.members.push(member)
+    ofMember.push(rack)
+  }
+  return { list: [...byValues.values()], of: (member) => ofMember[member.index] as Rack }
+}
+
+function compareRacks(task: Task, racks: Racks): void {
+  for (const rack of racks.list) {
+    let apart = 0
+    for (const [index, value] of rack.values.entries()) {
+      if (value !== undefined && task.copies.every((copy) => racks.of(copy).values[index] !== value)) apart++
+    }
+    rack.apart = apart
+  }
+}
+
+/** It has members without a copy of the task. */
+function hasRest(task: Task, rack: Rack, racks: Racks): boolean {
+  let copies = 0
+  for (const copy of task.copies) if (racks.of(copy) === rack) copies++
+  return copies < rack.members.length
 }
 
 /** Where no other is left, whoever is to have the task stands by for it until then. */
 function targetToStandBy(task: Task): Member | null {
   const target = task.target as Member
   return task.copies.includes(target) ? null : target
-}
-
-/** In how many tags it is unlike every copy there is. */
-function apartness(task: Task, member: Member, rackTags: readonly string[]): number {
-  let apart = 0
-  for (const tag of rackTags) {
-    const value = member.tags.get(tag)
-    if (value !== undefined && task.copies.every((copy) => copy.tags.get(tag) !== value)) apart++
-  }
-  return apart
 }
 
 /** Another one that stands by and has caught up, where the one chosen has not. */
