@@ -108,6 +108,7 @@ export class GlobalStores {
         position: starts[index]?.offset ?? 0,
         metadata: '',
       })),
+      record: { topic: null, partition: -1, offset: -1 },
       state,
       globalStore: (name) => state.store(name),
       collector: noOutput,

@@ -48,8 +48,6 @@ export class PartitionQueue {
   endOffset = -1
   records = 0
   bytes = 0
-  /** The thread has paused its fetch: enough of it waits. */
-  paused = false
 
   readonly #owner: QueueOwner
   readonly #batchBytesMax: number
@@ -77,10 +75,6 @@ export class PartitionQueue {
   /** Chunks not yet walked to their end. */
   get waiting(): boolean {
     return this.#chunk !== null || this.#chunks.length > 0
-  }
-
-  get chunksWaiting(): number {
-    return this.#chunks.length + (this.#chunk === null ? 0 : 1)
   }
 
   enqueue(chunk: FetchedChunk): void {

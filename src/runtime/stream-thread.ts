@@ -22,6 +22,7 @@ import type {
   Producer,
   TopicPartition,
 } from '../kafka/client.ts'
+import type { RecordContext } from '../operator/run.ts'
 import type { Store, TaskState } from '../store/contract.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
 import type { TopologyGraph } from '../topology/topology.ts'
@@ -66,7 +67,14 @@ export type ThreadSettings = {
 /** What the thread asks of the application around it. */
 export type ThreadOwner = {
   /** Opens the local state of a task: folder, lock, engine. */
-  openState(task: TaskAssignment, specs: readonly StoreSpec[]): Promise<TaskState>
+  openState(
+    task: TaskAssignment,
+    stores: readonly StoreSpec[],
+    /** Where the record in hand came from: one object, changed in place. */
+    record: RecordContext,
+    /** Of the changelog topics, by store: a topic made anew is noticed. */
+    topicIds: ReadonlyMap<string, string>,
+  ): Promise<TaskState>
   globalStore(name: string): Store
   changelogTopic(store: StoreSpec): string
   partitionCount(topic: string): Promise<number>
@@ -109,9 +117,9 @@ type Slot = {
 const turnMs = 4
 const budgetMin = 16
 const budgetMax = 20_000
-/** Chunks of a partition that wait before it is paused: one to work on, one that follows at once. */
-const chunksWaitingMax = 2
 const abortDelayMsMax = 5_000
+/** No broker drops tombstones sooner. */
+const stateAgeAlwaysGoodMs = 60_000
 
 const key = ({ topic, partition }: TopicPartition) => `${topic} ${partition}`
 
@@ -209,6 +217,10 @@ export class StreamThread {
 
   get state(): ThreadStatus['state'] {
     return this.#state
+  }
+
+  get transactionalId(): string {
+    return this.#options.settings.transactionalId
   }
 
   /** Fences what an earlier run of this thread left open, then turns until stopped. */
@@ -407,7 +419,6 @@ export class StreamThread {
     waiting.then(
       () => {
         slot.busy = false
-        this.#resumePartitions(slot)
         this.#wakeUp()
       },
       (error) => {
@@ -418,7 +429,6 @@ export class StreamThread {
   }
 
   #afterBatch(slot: Slot, records: number, durationMs: number): void {
-    this.#resumePartitions(slot)
     const { hooks } = this.#options
     const { task } = slot
     if (task === null) return
@@ -514,11 +524,6 @@ export class StreamThread {
       return
     }
     slot.task.enqueue(chunk)
-    const queue = slot.task.queue(chunk.topic, chunk.partition)
-    if (queue !== undefined && queue.chunksWaiting >= chunksWaitingMax && !queue.paused) {
-      queue.paused = true
-      this.#fetcher.pause(chunk)
-    }
     this.#wakeUp()
   }
 
@@ -529,15 +534,6 @@ export class StreamThread {
     queue.endOffset = endOffset
     // A task that waits for this input to be known as drained may go on.
     if (news) this.#wakeUp()
-  }
-
-  #resumePartitions(slot: Slot): void {
-    if (slot.task === null) return
-    for (const queue of slot.task.queues) {
-      if (!queue.paused || queue.chunksWaiting >= chunksWaitingMax) continue
-      queue.paused = false
-      this.#fetcher.resume(queue)
-    }
   }
 
   // -------------------------------------------------------------------------------------------- tasks
@@ -573,20 +569,23 @@ export class StreamThread {
 
     // The order matters: first positions that no open transaction can move, then the changelogs' ends.
     const committed = await client.committed(settings.task.applicationId, assignment.inputs)
-    const state = await owner.openState(assignment, subtopology.stores)
+    const changelogs: Changelog[] = []
+    for (const spec of subtopology.stores) {
+      if (spec.changelog === null) continue
+      const topic = owner.changelogTopic(spec)
+      const { sourceTopic } = spec.changelog
+      const limit =
+        sourceTopic === null
+          ? null
+          : (committed.find((one) => one.topic === topic && one.partition === assignment.partition)?.offset ??
+            0)
+      changelogs.push({ store: spec.name, topic, partition: assignment.partition, limit })
+    }
+    const topicIds = await this.#topicIds(changelogs)
+    const record: RecordContext = { topic: null, partition: -1, offset: -1 }
+    const state = await owner.openState(assignment, subtopology.stores, record, topicIds)
     try {
-      const changelogs: Changelog[] = []
-      for (const spec of subtopology.stores) {
-        if (spec.changelog === null) continue
-        const topic = owner.changelogTopic(spec)
-        const { sourceTopic } = spec.changelog
-        const limit =
-          sourceTopic === null
-            ? null
-            : (committed.find((one) => one.topic === topic && one.partition === assignment.partition)
-                ?.offset ?? 0)
-        changelogs.push({ store: spec.name, topic, partition: assignment.partition, limit })
-      }
+      await this.#judgeState(assignment.id, state, changelogs, topicIds)
       await this.#restorer.restore(assignment.id, state, changelogs)
       if (slot.cancelled)
         throw new StreamsError('RESTORE_FAILED', `task ${assignment.id}: given up while it was restored`)
@@ -604,6 +603,7 @@ export class StreamThread {
         graph,
         subtopology,
         inputs,
+        record,
         state,
         globalStore: (name) => owner.globalStore(name),
         collector: this.#output,
@@ -619,9 +619,13 @@ export class StreamThread {
         }
         if (task.collector !== this.#output) {
           // Rolled back since it was bound: what it wrote would go into the void.
-          throw new StreamsError('RESTORE_FAILED', `task ${assignment.id}: the thread went back while it was opened`, {
-            verdict: 'retry',
-          })
+          throw new StreamsError(
+            'RESTORE_FAILED',
+            `task ${assignment.id}: the thread went back while it was opened`,
+            {
+              verdict: 'retry',
+            },
+          )
         }
         slot.task = task
         slot.state = 'running'
@@ -632,6 +636,48 @@ export class StreamThread {
       if (error instanceof StreamsError && error.verdict === 'restore') await state.wipe()
       await state.close('dirty').catch(() => undefined)
       throw error
+    }
+  }
+
+  async #topicIds(changelogs: readonly Changelog[]): Promise<ReadonlyMap<string, string>> {
+    if (changelogs.length === 0) return new Map()
+    const topics = await this.#options.client.admin.topics([...new Set(changelogs.map(({ topic }) => topic))])
+    const ids = new Map(topics.map(({ name, id }) => [name, id]))
+    return new Map(
+      changelogs.flatMap(({ store, topic }) => (ids.has(topic) ? [[store, ids.get(topic) as string]] : [])),
+    )
+  }
+
+  /** Local state can be of another topic, or so old that tombstones it never saw are gone: then it is worth nothing. */
+  async #judgeState(
+    task: string,
+    state: TaskState,
+    changelogs: readonly Changelog[],
+    topicIds: ReadonlyMap<string, string>,
+  ): Promise<void> {
+    for (const { store, offset, topicId, persistedAt } of state.positions()) {
+      const changelog = changelogs.find((one) => one.store === store)
+      if (offset === null || changelog === undefined) continue
+      const about = { task, store, topic: changelog.topic, partition: changelog.partition }
+      const id = topicIds.get(store)
+      if (topicId !== null && id !== undefined && id !== topicId) {
+        throw new StreamsError(
+          'RESTORE_FAILED',
+          `task ${task}, store ${store}: the local state belongs to an earlier topic ${changelog.topic}, which was deleted and made anew`,
+          about,
+        )
+      }
+      const ageMs = persistedAt === null ? 0 : this.#clock.now() - persistedAt
+      if (ageMs < stateAgeAlwaysGoodMs) continue
+      const configs = await this.#options.client.admin.configs(changelog.topic)
+      const keptMs = Number(configs['delete.retention.ms'] ?? 86_400_000)
+      if (ageMs > keptMs) {
+        throw new StreamsError(
+          'RESTORE_FAILED',
+          `task ${task}, store ${store}: the local state is ${Math.round(ageMs / 1000)} s old, and ${changelog.topic} keeps tombstones for ${Math.round(keptMs / 1000)} s`,
+          about,
+        )
+      }
     }
   }
 

@@ -60,6 +60,8 @@ export type TaskOptions = {
   readonly graph: TopologyGraph
   readonly subtopology: Subtopology
   readonly inputs: readonly TaskInput[]
+  /** Where the record in hand came from; the stores know the same object. */
+  readonly record: RecordContext
   readonly state: TaskState
   globalStore(name: string): Store
   readonly collector: Collector
@@ -81,7 +83,7 @@ export class Task implements TaskContext {
   readonly taskId: string
   readonly applicationId: string
   readonly partition: number
-  readonly record: RecordContext = { topic: null, partition: -1, offset: -1 }
+  readonly record: RecordContext
   readonly collector: Collector
   readonly emitIntervalMs: number
   readonly configs: Readonly<Record<string, unknown>>
@@ -118,6 +120,7 @@ export class Task implements TaskContext {
     this.taskId = options.id
     this.applicationId = options.settings.applicationId
     this.partition = options.partition
+    this.record = options.record
     this.collector = options.collector
     this.emitIntervalMs = options.settings.emitIntervalMs
     this.configs = options.settings.configs
@@ -245,6 +248,11 @@ export class Task implements TaskContext {
     const relieved = this.state.relieve()
     if (relieved !== undefined) return relieved.then(() => this.punctuateStreamTime())
     if (this.#streamTime >= this.#streamPunctuations.nextAt) return this.punctuateStreamTime()
+  }
+
+  /** Puts queues that have had nothing in line, without processing any: the test driver's order is that of arrival. */
+  fillHeads(): void | Promise<void> {
+    return this.#fillHeads()
   }
 
   /** Queues whose first chunk came since: their head is read. Undefined: none waited. */
@@ -597,7 +605,10 @@ export class Task implements TaskContext {
       topic: queue.topic,
       partition: queue.partition,
       offset: queue.position,
-      metadata: encodeOffsetMetadata({ partitionTime: queue.partitionTime, processors: this.#processorTimes }),
+      metadata: encodeOffsetMetadata({
+        partitionTime: queue.partitionTime,
+        processors: this.#processorTimes,
+      }),
     }))
   }
 

@@ -9,6 +9,7 @@ import type { TaskAssignment } from './stream-thread.ts'
 /** A stream thread in this thread, or in a worker behind messages. */
 export type ThreadHandle = {
   readonly name: string
+  readonly transactionalId: string
   start(): Promise<void>
   assign(tasks: readonly TaskAssignment[], identity: GroupIdentity, fence: readonly string[]): void
   /** Resolves when the thread has committed, or rolled back, and closed them. */

@@ -1,0 +1,391 @@
+/**
+ * An application: one process of it. It joins the consumer group, owns stream threads, and has no other life: it
+ * installs no signal handler and never ends the process.
+ *
+ *   created -> rebalancing <-> running -> pending-shutdown -> not-running
+ *                  |               |
+ *                  +---------------+----> pending-error -> error
+ */
+import { assert } from '../base/assert.ts'
+import { type Clock, systemClock } from '../base/clock.ts'
+import { StreamsError } from '../base/errors.ts'
+import { jsonLine, type LevelSwitch, type Logger, lineLogger, textLine, toLogger } from '../base/logger.ts'
+import { connect, type KafkaClient } from '../kafka/index.ts'
+import type { Topology } from '../topology/topology.ts'
+import { guarantees } from './commit.ts'
+import { createGlobals, createThread, type EngineParts, type ThreadEvents } from './engine.ts'
+import type { GlobalStores } from './global.ts'
+import { Group } from './group.ts'
+import type { Hooks } from './hooks.ts'
+import { type Config, type EngineOptions, resolveConfig } from './options.ts'
+import { openProcessId, type ProcessId } from './process-id.ts'
+import type { ApplicationState, ApplicationStatus } from './status.ts'
+import type { TaskAssignment } from './stream-thread.ts'
+import { type ThreadHandle, ThreadPool } from './thread-pool.ts'
+import { isTopology, loadTopologyModule, plainConfig } from './topology-module.ts'
+import { WorkerThread } from './worker-thread.ts'
+
+const libraryVersion = '0.1.0'
+
+const successors: { readonly [state in ApplicationState]: readonly ApplicationState[] } = {
+  created: ['rebalancing', 'pending-shutdown'],
+  rebalancing: ['running', 'pending-shutdown', 'pending-error'],
+  running: ['rebalancing', 'pending-shutdown', 'pending-error'],
+  'pending-shutdown': ['not-running'],
+  'not-running': [],
+  'pending-error': ['error'],
+  error: ['pending-shutdown'],
+}
+
+export type StateListener = (state: ApplicationState, before: ApplicationState) => void
+
+export type CloseOptions = {
+  readonly timeoutMs?: number
+  /** Also a static member leaves, and its tasks move at once. */
+  readonly leaveGroup?: boolean
+}
+
+export class Millrace {
+  readonly settings: EngineOptions
+  readonly #config: Config
+  /** null until a module is loaded. */
+  #topology: Topology | null
+  readonly #module: string | null
+  readonly #clock: Clock = systemClock
+  readonly #gate: LevelSwitch
+  readonly #logger: Logger
+  readonly #hooks: Hooks
+  readonly #listeners = new Set<StateListener>()
+  readonly #pool = new ThreadPool()
+  readonly #running = new Set<string>()
+  #state: ApplicationState = 'created'
+  #error: StreamsError | null = null
+  #client: KafkaClient | null = null
+  #processId: ProcessId | null = null
+  #globals: GlobalStores | null = null
+  #group: Group | null = null
+  #assigned: readonly TaskAssignment[] | null = null
+  #paused = false
+  #threadsMade = 0
+  #closing: Promise<void> | null = null
+
+  /**
+   * `app` is a topology, which runs in this thread, or the URL of a module whose default export is one or makes one:
+   * each of its `threads` then is a worker that loads it.
+   */
+  constructor(app: Topology | URL, config: Config) {
+    this.settings = resolveConfig(config)
+    this.#config = config
+    this.#topology = app instanceof URL ? null : app
+    this.#module = app instanceof URL ? app.href : null
+    this.#hooks = this.settings.hooks ?? {}
+    this.#gate = { level: this.settings.logLevel }
+    this.#logger =
+      this.settings.logger === null ? standardLogger(this.#gate) : toLogger(this.settings.logger, this.#gate)
+    if (this.#module === null && !isTopology(app)) {
+      throw new StreamsError(
+        'TOPOLOGY_INVALID',
+        'new Millrace: give it a topology, such as builder.build(), or the URL of a module that exports one',
+      )
+    }
+    if (this.#module === null && this.settings.threads > 1) {
+      throw new StreamsError(
+        'CONFIG_INVALID',
+        `threads: ${this.settings.threads} threads need the topology as a module that each can load: new Millrace(new URL('./app.js', import.meta.url), { threads: ${this.settings.threads} }), its default export the topology or a function that makes it`,
+        { config: 'threads' },
+      )
+    }
+  }
+
+  /** The topology; of a module only once it is loaded, by `start`. */
+  get topology(): Topology {
+    if (this.#topology === null) {
+      throw new StreamsError(
+        'TOPOLOGY_INVALID',
+        `${this.#module} is loaded by start(); its topology isn't known before`,
+      )
+    }
+    return this.#topology
+  }
+
+  get state(): ApplicationState {
+    return this.#state
+  }
+
+  /** What ended it, in state 'error'. */
+  get error(): StreamsError | null {
+    return this.#error
+  }
+
+  /** Returns a function that takes the listener off again. */
+  onState(listener: StateListener): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** Joins the group; resolves when every task that this copy was given runs. */
+  async start(): Promise<void> {
+    if (this.#state !== 'created') {
+      throw new StreamsError(
+        'CONFIG_INVALID',
+        `${this.settings.applicationId} was started before; make a new Millrace to start again`,
+      )
+    }
+    this.#setState('rebalancing')
+    try {
+      await this.#open()
+    } catch (error) {
+      await this.#fail(error)
+      throw this.#error
+    }
+    await this.#until('running')
+  }
+
+  async close(options: CloseOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(options)
+    await this.#closing
+  }
+
+  /** Nothing is processed until `resume`; tasks and membership stay. */
+  pause(): void {
+    this.#paused = true
+    for (const thread of this.#pool.threads) thread.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    for (const thread of this.#pool.threads) thread.resume()
+  }
+
+  get isPaused(): boolean {
+    return this.#paused
+  }
+
+  status(): ApplicationStatus {
+    const identity = this.#assigned === null ? null : (this.#group?.identity ?? null)
+    return {
+      applicationId: this.settings.applicationId,
+      state: this.#state,
+      ready: this.#assigned !== null && this.#assigned.every(({ id }) => this.#running.has(id)),
+      paused: this.#paused,
+      member: identity === null ? null : { memberId: identity.memberId, generation: identity.generation },
+      threads: this.#pool.threads.map((thread) => thread.status()),
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------- starting
+
+  async #open(): Promise<void> {
+    const { settings } = this
+    if (this.#module !== null) this.#topology = (await loadTopologyModule(this.#module, settings)).topology
+    this.#processId = await openProcessId(settings.stateDir, settings.applicationId)
+    this.#client = connect({
+      brokers: settings.brokers,
+      clientId: settings.clientId as string,
+      logger: this.#logger,
+      clock: this.#clock,
+      kafka: settings.kafka,
+    })
+    if (this.#module === null || settings.threads === 1) {
+      this.#globals = createGlobals(this.#parts, (error) => void this.#fail(error))
+      await this.#globals.start()
+    }
+    for (let index = 0; index < settings.threads; index++) this.#pool.add(this.#newThread())
+    await Promise.all(this.#pool.threads.map((thread) => thread.start()))
+    this.#group = this.#newGroup()
+    await this.#group.start()
+  }
+
+  get #parts(): EngineParts {
+    assert(this.#client !== null, 'the client is there from the start on')
+    return {
+      client: this.#client,
+      graph: this.topology.graph,
+      settings: this.settings,
+      clock: this.#clock,
+      logger: this.#logger,
+      hooks: this.#hooks,
+    }
+  }
+
+  #newThread(): ThreadHandle {
+    const number = ++this.#threadsMade
+    const { applicationId } = this.settings
+    const name = `${applicationId}-thread-${number}`
+    const transactionalId = `${applicationId}-${this.#processId?.id}-${number}`
+    const events: ThreadEvents = {
+      running: (task) => {
+        this.#running.add(task)
+        this.#settleState()
+      },
+      lost: (error) => this.#group?.rejoin(error.message),
+      failed: (error) => void this.#onThreadFailed(thread, error),
+    }
+    const thread: ThreadHandle =
+      this.#module === null || this.settings.threads === 1
+        ? createThread(this.#parts, name, transactionalId, this.#globals as GlobalStores, events)
+        : new WorkerThread({
+            start: {
+              module: this.#module,
+              name,
+              transactionalId,
+              fingerprint: this.topology.fingerprint(),
+              config: plainConfig(this.#config),
+              hooks: Object.keys(this.#hooks) as (keyof Hooks)[],
+            },
+            events,
+            hooks: this.#hooks,
+            logger: this.#logger,
+            maxPollIntervalMs: this.settings.maxPollIntervalMs,
+            heapMb: null,
+          })
+    return thread
+  }
+
+  /** A thread ended with an error that it could not mend: the application's handler says what follows. */
+  async #onThreadFailed(thread: ThreadHandle, error: StreamsError): Promise<void> {
+    if (this.#state !== 'rebalancing' && this.#state !== 'running') return
+    const { uncaughtHandler } = this.settings
+    const answer = typeof uncaughtHandler === 'function' ? uncaughtHandler(error) : uncaughtHandler
+    if (answer === 'shutdown-application') this.#group?.shutDownAll()
+    if (answer !== 'replace-thread' || this.#group === null) {
+      await this.#fail(error)
+      return
+    }
+    this.#logger.warn(`${thread.name} ended with an error and is replaced: ${error.message}`)
+    const orphans = await this.#pool.remove(thread, 'dead')
+    for (const { id } of orphans) this.#running.delete(id)
+    this.#settleState()
+    try {
+      const next = this.#newThread()
+      await next.start()
+      this.#pool.add(next)
+      // The dead thread's transactional id may have a transaction open.
+      await this.#pool.apply(this.#assigned ?? [], this.#group.identity, [thread.transactionalId])
+    } catch (again) {
+      await this.#fail(again)
+    }
+  }
+
+  #newGroup(): Group {
+    const { settings } = this
+    assert(
+      this.#client !== null && this.#processId !== null,
+      'client and process id are there before the group',
+    )
+    return new Group({
+      client: this.#client,
+      graph: this.topology.graph,
+      topologyHash: this.topology.fingerprint(),
+      settings,
+      processId: this.#processId.id,
+      libraryVersion,
+      transactionalIds: () =>
+        guarantees[settings.guarantee].transactional
+          ? this.#pool.threads.map((thread) => thread.transactionalId)
+          : [],
+      endpoint: () => settings.advertisedAddress,
+      pool: this.#pool,
+      storedTasks: async () => new Map(),
+      assigned: (_assignment, active) => {
+        this.#assigned = active
+        for (const task of [...this.#running])
+          if (!active.some(({ id }) => id === task)) this.#running.delete(task)
+        this.#settleState()
+      },
+      lost: () => {
+        this.#assigned = null
+        this.#running.clear()
+        this.#settleState()
+      },
+      fatal: (error) => void this.#fail(error),
+      clock: this.#clock,
+      logger: this.#logger,
+      hooks: this.#hooks,
+    })
+  }
+
+  // -------------------------------------------------------------------------------------------- state
+
+  #settleState(): void {
+    if (this.#state !== 'rebalancing' && this.#state !== 'running') return
+    const ready = this.#assigned !== null && this.#assigned.every(({ id }) => this.#running.has(id))
+    if (ready && this.#state === 'rebalancing') this.#setState('running')
+    else if (!ready && this.#state === 'running') this.#setState('rebalancing')
+  }
+
+  #setState(state: ApplicationState): void {
+    const before = this.#state
+    assert(successors[before].includes(state), `the application goes from ${before} to ${state}`)
+    this.#state = state
+    this.#hooks.state?.(state, before)
+    for (const listener of this.#listeners) listener(state, before)
+  }
+
+  #until(wanted: ApplicationState): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const judge = () => {
+        if (this.#state === wanted || this.#state === 'not-running') resolve()
+        else if (this.#state === 'error') reject(this.#error)
+        else return
+        off()
+      }
+      const off = this.onState(judge)
+      judge()
+    })
+  }
+
+  /** Nothing here can mend it: everything is closed, uncommitted work is rolled back. */
+  async #fail(thrown: unknown): Promise<void> {
+    if (this.#state !== 'rebalancing' && this.#state !== 'running') return
+    this.#error =
+      thrown instanceof StreamsError
+        ? thrown
+        : new StreamsError('UNEXPECTED', thrown instanceof Error ? thrown.message : String(thrown), {
+            cause: thrown,
+          })
+    this.#setState('pending-error')
+    await this.#release(false)
+    this.#setState('error')
+  }
+
+  async #close(options: CloseOptions): Promise<void> {
+    if (this.#state === 'not-running') return
+    if (this.#state === 'pending-error') await this.#until('error').catch(() => undefined)
+    this.#setState('pending-shutdown')
+    const timeoutMs = options.timeoutMs ?? this.settings.closeTimeoutMs
+    const leave = options.leaveGroup ?? this.settings.instanceId === null
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const expired = new Promise<void>((resolve) => {
+      timer = setTimeout(() => {
+        this.#logger.warn(`not closed within ${timeoutMs} ms; what was not committed is processed again`)
+        resolve()
+      }, timeoutMs)
+    })
+    await Promise.race([this.#release(leave), expired])
+    clearTimeout(timer)
+    this.#setState('not-running')
+  }
+
+  async #release(leave: boolean): Promise<void> {
+    const quietly = async (what: string, work: Promise<unknown> | undefined) => {
+      try {
+        await work
+      } catch (error) {
+        this.#logger.warn(`closing ${what}: ${String(error)}`)
+      }
+    }
+    // The tasks first, while the membership that commits them still holds.
+    await quietly('threads', this.#pool.stop())
+    await quietly('the group', this.#group?.close(leave))
+    await quietly('global stores', this.#globals?.close())
+    await quietly('the client', this.#client?.close())
+    await quietly('the state folder', this.#processId?.release())
+  }
+}
+
+/** Lines on the standard error: text for people, JSON for collectors. */
+function standardLogger(gate: LevelSwitch): Logger {
+  const print = process.stderr.isTTY ? textLine : jsonLine
+  return lineLogger((line) => process.stderr.write(`${print(line, new Date())}\n`), gate)
+}

@@ -1,0 +1,149 @@
+/**
+ * Puts a stream thread and the global stores together from the application's settings: the same in the main thread and
+ * in a worker.
+ */
+import { assert } from '../base/assert.ts'
+import type { Clock } from '../base/clock.ts'
+import type { DropReason } from '../base/drop.ts'
+import { StreamsError } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import type { KafkaClient } from '../kafka/client.ts'
+import { openMemoryState, openTaskState } from '../store/task-state.ts'
+import type { StoreSpec } from '../topology/store-spec.ts'
+import type { TopologyGraph } from '../topology/topology.ts'
+import { guarantees } from './commit.ts'
+import { GlobalStores } from './global.ts'
+import type { Hooks } from './hooks.ts'
+import type { EngineOptions } from './options.ts'
+import { prefixed } from './source-topics.ts'
+import { StreamThread, type ThreadOwner } from './stream-thread.ts'
+import type { TaskSettings } from './task.ts'
+
+export type EngineParts = {
+  readonly client: KafkaClient
+  readonly graph: TopologyGraph
+  readonly settings: EngineOptions
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly hooks: Hooks
+}
+
+export type ThreadEvents = Pick<ThreadOwner, 'running' | 'lost' | 'failed'>
+
+export function createThread(
+  parts: EngineParts,
+  name: string,
+  transactionalId: string,
+  globals: GlobalStores,
+  events: ThreadEvents,
+): StreamThread {
+  const { client, graph, settings, hooks } = parts
+  const { applicationId } = settings
+  const changelogTopic = (spec: StoreSpec) =>
+    spec.changelog?.sourceTopic ?? prefixed(applicationId, `${spec.name}-changelog`)
+  const owner: ThreadOwner = {
+    ...events,
+    changelogTopic,
+    openState: (task, stores, record, topicIds) => {
+      const options = {
+        application: applicationId,
+        taskId: task.id,
+        stateDir: settings.stateDir,
+        stores,
+        cacheBytesMax: Math.floor(settings.cacheMaxBytes / settings.threads),
+        logger: parts.logger,
+        clock: parts.clock,
+        context: {
+          changelogTopic: (store: string) => {
+            const spec = graph.stores.get(store)
+            assert(spec !== undefined, `store ${store} is in the topology`)
+            return changelogTopic(spec)
+          },
+          changelogTopicId: (store: string) => topicIds.get(store) ?? null,
+          record,
+          drop: (reason: DropReason, store: string) => {
+            const { topic, partition, offset } = record
+            hooks.dropped?.({ reason, task: task.id, node: store, topic, partition, offset })
+          },
+        },
+      }
+      return settings.defaultStore === 'memory'
+        ? Promise.resolve(openMemoryState(options))
+        : openTaskState(options)
+    },
+    globalStore: (store) => globals.store(store),
+    partitionCount: async (topic) => {
+      const [found] = await client.admin.topics([topic])
+      if (found !== undefined) return found.partitions.length
+      throw new StreamsError(
+        'TOPIC_MISSING',
+        `sink topic ${topic} does not exist; create it first: kafka-topics.sh --bootstrap-server … --create --topic ${topic} --partitions 4`,
+        { topic },
+      )
+    },
+    offsetReset: (source) => {
+      const node = graph.nodes.get(source)
+      // What we wrote to a topic of our own is never skipped.
+      if (node?.kind === 'source' && node.internal) return 'earliest'
+      return (node?.kind === 'source' ? node.offsetReset : null) ?? settings.autoOffsetReset
+    },
+    purged: (topic) =>
+      topic.startsWith(`${applicationId}-`) &&
+      graph.internalTopics.has(topic.slice(applicationId.length + 1)),
+  }
+  return new StreamThread({
+    name,
+    client,
+    graph,
+    guarantee: guarantees[settings.guarantee],
+    settings: { ...settings, transactionalId, task: taskSettings(parts) },
+    owner,
+    clock: parts.clock,
+    logger: parts.logger.child(name),
+    hooks,
+  })
+}
+
+export function createGlobals(parts: EngineParts, failed: (error: StreamsError) => void): GlobalStores {
+  const { settings } = parts
+  return new GlobalStores({
+    client: parts.client,
+    graph: parts.graph,
+    settings: taskSettings(parts),
+    fetchBufferBytes: settings.fetchBufferBytes,
+    partitionFetchBytes: settings.partitionFetchBytes,
+    openState: async (stores) =>
+      openMemoryState({
+        stores,
+        cacheBytesMax: 0,
+        logger: parts.logger,
+        clock: parts.clock,
+        context: {
+          changelogTopic: (store) => parts.graph.globals.find((one) => one.store === store)?.topic ?? store,
+          drop: () => {},
+        },
+      }),
+    failed,
+    clock: parts.clock,
+    logger: parts.logger.child('global'),
+    hooks: parts.hooks,
+  })
+}
+
+function taskSettings({ settings, graph }: EngineParts): TaskSettings {
+  return {
+    applicationId: settings.applicationId,
+    maxTaskIdleMs: settings.maxTaskIdleMs,
+    emitIntervalMs: settings.emitIntervalMs,
+    batchBytesMax: settings.batchBytesMax,
+    handlers: {
+      deserialization: settings.deserializationHandler,
+      processing: settings.processingHandler,
+      production: settings.productionHandler,
+      deadLetterTopic: settings.deadLetterTopic,
+    },
+    configs: settings,
+    topicName: (name, internal) =>
+      internal || graph.internalTopics.has(name) ? prefixed(settings.applicationId, name) : name,
+  }
+}

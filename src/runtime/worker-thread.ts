@@ -1,0 +1,170 @@
+/** A stream thread in a worker, as the main thread holds it. The worker's side is worker.ts. */
+import { Worker } from 'node:worker_threads'
+import { StreamsError } from '../base/errors.ts'
+import type { Logger } from '../base/logger.ts'
+import type { GroupIdentity } from '../kafka/client.ts'
+import type { ThreadEvents } from './engine.ts'
+import type { Hooks } from './hooks.ts'
+import type { ThreadStatus } from './status.ts'
+import { asStreamsError, type TaskAssignment } from './stream-thread.ts'
+import type { ThreadHandle } from './thread-pool.ts'
+import { type FromWorker, fromPlain, type ToWorker, type WorkerStart } from './worker-protocol.ts'
+
+export type WorkerOptions = {
+  readonly start: WorkerStart
+  readonly events: ThreadEvents
+  readonly hooks: Hooks
+  readonly logger: Logger
+  /** How long a task may be on one record, or the thread not answer: then it counts as stuck. */
+  readonly maxPollIntervalMs: number
+  readonly heapMb: number | null
+}
+
+type Waiting = { readonly resolve: () => void; readonly reject: (error: StreamsError) => void }
+
+/** Ours is beside this file, with the ending of this file: TypeScript from source, JavaScript once built. */
+const workerFile = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
+
+export class WorkerThread implements ThreadHandle {
+  readonly name: string
+  readonly transactionalId: string
+  readonly #options: WorkerOptions
+  readonly #worker: Worker
+  readonly #waiting = new Map<number, Waiting>()
+  #calls = 0
+  #status: ThreadStatus
+  #isGone = false
+  #stopped = false
+
+  constructor(options: WorkerOptions) {
+    this.#options = options
+    const { start, heapMb } = options
+    this.name = start.name
+    this.transactionalId = start.transactionalId
+    this.#status = { thread: start.name, state: 'created', tasks: [] }
+    this.#worker = new Worker(workerFile, {
+      name: start.name,
+      workerData: start,
+      ...(heapMb === null ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapMb } }),
+    })
+    this.#worker.on('message', (message: FromWorker) => this.#onMessage(message))
+    this.#worker.on('error', (error) => this.#onGone(asStreamsError(error)))
+    this.#worker.on('exit', (code) => {
+      this.#onGone(new StreamsError('UNEXPECTED', `thread ${this.name} ended by itself (exit code ${code})`))
+    })
+  }
+
+  start(): Promise<void> {
+    return this.#call({ call: 'start' })
+  }
+
+  assign(tasks: readonly TaskAssignment[], identity: GroupIdentity, fence: readonly string[]): void {
+    this.#send({ kind: 'assign', tasks, identity, fence })
+  }
+
+  revoke(tasks: readonly string[]): Promise<void> {
+    return this.#call({ call: 'revoke', tasks })
+  }
+
+  lose(): Promise<void> {
+    return this.#call({ call: 'lose' })
+  }
+
+  setIdentity(identity: GroupIdentity): void {
+    this.#send({ kind: 'identity', identity })
+  }
+
+  hold(): Promise<void> {
+    return this.#call({ call: 'hold' })
+  }
+
+  release(): void {
+    this.#send({ kind: 'release' })
+  }
+
+  pause(): void {
+    this.#send({ kind: 'pause' })
+  }
+
+  resume(): void {
+    this.#send({ kind: 'resume' })
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopped) return
+    try {
+      if (!this.#isGone) await this.#call({ call: 'stop' })
+    } finally {
+      await this.terminate()
+    }
+  }
+
+  /** Ends it whatever it is doing; what it has not committed is void. */
+  async terminate(): Promise<void> {
+    this.#stopped = true
+    await this.#worker.terminate()
+  }
+
+  status(): ThreadStatus {
+    return this.#status
+  }
+
+  #call(
+    call: { call: 'start' | 'lose' | 'hold' | 'stop' } | { call: 'revoke'; tasks: readonly string[] },
+  ): Promise<void> {
+    // A worker that is gone has nothing left to stop, and holds nothing that could be given on twice.
+    if (this.#isGone) return Promise.resolve()
+    const id = ++this.#calls
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
+      this.#send({ kind: 'call', id, ...call } as ToWorker)
+    })
+  }
+
+  #send(message: ToWorker): void {
+    if (!this.#isGone) this.#worker.postMessage(message)
+  }
+
+  #onMessage(message: FromWorker): void {
+    const { events, hooks, logger } = this.#options
+    switch (message.kind) {
+      case 'answer': {
+        const waiting = this.#waiting.get(message.id)
+        this.#waiting.delete(message.id)
+        if (message.error === null) waiting?.resolve()
+        else waiting?.reject(fromPlain(message.error))
+        return
+      }
+      case 'running':
+        events.running(message.task)
+        return
+      case 'lost':
+        events.lost(fromPlain(message.error))
+        return
+      case 'failed':
+        events.failed(fromPlain(message.error))
+        return
+      case 'status':
+        this.#status = message.status
+        return
+      case 'hook':
+        ;(hooks[message.name] as ((...args: readonly unknown[]) => void) | undefined)?.(...message.args)
+        return
+      case 'log':
+        logger[message.level](message.message, message.fields)
+        return
+    }
+  }
+
+  #onGone(error: StreamsError): void {
+    if (this.#isGone) return
+    this.#isGone = true
+    this.#status = { ...this.#status, state: 'dead', tasks: [] }
+    for (const { resolve, reject } of this.#waiting.values()) {
+      if (this.#stopped) resolve()
+      else reject(error)
+    }
+    this.#waiting.clear()
+    if (!this.#stopped) this.#options.events.failed(error)
+  }
+}

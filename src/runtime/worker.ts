@@ -1,0 +1,141 @@
+/** The worker's side of a stream thread: loads the topology itself, and does what the main thread says. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { assert } from '../base/assert.ts'
+import { systemClock } from '../base/clock.ts'
+import { StreamsError } from '../base/errors.ts'
+import { type Logger, lineLogger } from '../base/logger.ts'
+import { connect } from '../kafka/index.ts'
+import { createGlobals, createThread, type EngineParts } from './engine.ts'
+import type { Hooks } from './hooks.ts'
+import { type Config, resolveConfig } from './options.ts'
+import { asStreamsError, type StreamThread } from './stream-thread.ts'
+import { loadTopologyModule } from './topology-module.ts'
+import { type FromWorker, type ToWorker, toPlain, type WorkerStart } from './worker-protocol.ts'
+
+const statusIntervalMs = 250
+
+class ThreadWorker {
+  readonly #start: WorkerStart
+  readonly #say: (message: FromWorker) => void
+  readonly #logger: Logger
+  #thread: StreamThread | null = null
+  #close: (() => Promise<void>) | null = null
+
+  constructor(start: WorkerStart, say: (message: FromWorker) => void) {
+    this.#start = start
+    this.#say = say
+    this.#logger = lineLogger(
+      ({ level, prefix, message, fields }) =>
+        say({ kind: 'log', level, message: prefix === '' ? message : `[${prefix}] ${message}`, fields }),
+      { level: 'debug' },
+    )
+  }
+
+  async hear(message: ToWorker): Promise<void> {
+    if (message.kind === 'call') {
+      let error: StreamsError | null = null
+      try {
+        await this.#call(message)
+      } catch (thrown) {
+        error = asStreamsError(thrown)
+      }
+      this.#report()
+      this.#say({ kind: 'answer', id: message.id, error: error === null ? null : toPlain(error) })
+      return
+    }
+    const thread = this.#thread
+    assert(thread !== null, 'a worker is started before it is told anything')
+    switch (message.kind) {
+      case 'assign':
+        thread.assign(message.tasks, message.identity, message.fence)
+        return
+      case 'identity':
+        thread.setIdentity(message.identity)
+        return
+      case 'release':
+        thread.release()
+        return
+      case 'pause':
+        thread.pause()
+        return
+      case 'resume':
+        thread.resume()
+        return
+    }
+  }
+
+  async #call(message: ToWorker & { kind: 'call' }): Promise<void> {
+    switch (message.call) {
+      case 'start':
+        return this.#open()
+      case 'revoke':
+        return this.#thread?.revoke(message.tasks)
+      case 'lose':
+        return this.#thread?.lose()
+      case 'hold':
+        return this.#thread?.hold()
+      case 'stop':
+        await this.#thread?.stop()
+        await this.#close?.()
+    }
+  }
+
+  async #open(): Promise<void> {
+    const { module, config, fingerprint, name, transactionalId } = this.#start
+    const loaded = await loadTopologyModule(module, config)
+    if (loaded.topology.fingerprint() !== fingerprint) {
+      throw new StreamsError(
+        'TOPOLOGY_INVALID',
+        `${module} made another topology in thread ${name} than in the main thread: it must depend on nothing but its settings`,
+      )
+    }
+    const settings = resolveConfig({ ...loaded.config, ...config } as Config)
+    const client = connect({
+      brokers: settings.brokers,
+      clientId: settings.clientId as string,
+      logger: this.#logger,
+      kafka: settings.kafka,
+    })
+    const parts: EngineParts = {
+      client,
+      graph: loaded.topology.graph,
+      settings,
+      clock: systemClock,
+      logger: this.#logger,
+      hooks: this.#hooks(),
+    }
+    const failed = (error: StreamsError) => this.#say({ kind: 'failed', error: toPlain(error) })
+    const globals = createGlobals(parts, failed)
+    await globals.start()
+    this.#thread = createThread(parts, name, transactionalId, globals, {
+      running: (task) => {
+        this.#report()
+        this.#say({ kind: 'running', task })
+      },
+      lost: (error) => this.#say({ kind: 'lost', error: toPlain(error) }),
+      failed,
+    })
+    await this.#thread.start()
+    const timer = setInterval(() => this.#report(), statusIntervalMs)
+    this.#close = async () => {
+      clearInterval(timer)
+      await globals.close()
+      await client.close()
+    }
+  }
+
+  #hooks(): Hooks {
+    const hooks: Record<string, (...args: unknown[]) => void> = {}
+    for (const name of this.#start.hooks) hooks[name] = (...args) => this.#say({ kind: 'hook', name, args })
+    return hooks as Hooks
+  }
+
+  #report(): void {
+    if (this.#thread !== null) this.#say({ kind: 'status', status: this.#thread.status() })
+  }
+}
+
+assert(parentPort !== null, 'worker.ts runs in a worker')
+const port = parentPort
+const worker = new ThreadWorker(workerData as WorkerStart, (message) => port.postMessage(message))
+port.on('message', (message: ToWorker) => void worker.hear(message))
