@@ -103,7 +103,7 @@ async function start(options: KafkaOptions): Promise<RunningKafka> {
       properties: { 'org.slf4j.simpleLogger.defaultLogLevel': 'info', 'kafka.logs.dir': home },
     })
     processes.set(broker.n, process)
-    await process.said(started)
+    await process.said(started, 100_000)
   }
   const stop = async (): Promise<void> => {
     await Promise.all([...processes.values()].map((process) => process.end()))
