@@ -135,7 +135,10 @@ export type PeekNode = Common & {
 /** Each record goes to the first child whose test holds, or to the default child, or nowhere. */
 export type BranchNode = Common & {
   readonly kind: 'branch'
-  readonly branches: readonly { readonly child: string; readonly test: (value: unknown, key: unknown) => MaybePromise<boolean> }[]
+  readonly branches: readonly {
+    readonly child: string
+    readonly test: (value: unknown, key: unknown) => MaybePromise<boolean>
+  }[]
   readonly otherwise: string | null
 }
 
@@ -151,7 +154,11 @@ export type ProcessNode = Common & {
 
 // ------------------------------------------------------------------------------------------------ aggregations
 
-export type AggregateNode = Common & { readonly kind: 'aggregate'; readonly aggregation: Aggregation; readonly sendOld: boolean }
+export type AggregateNode = Common & {
+  readonly kind: 'aggregate'
+  readonly aggregation: Aggregation
+  readonly sendOld: boolean
+}
 
 export type WindowAggregateNode = Common & {
   readonly kind: 'window-aggregate'
@@ -246,7 +253,10 @@ export type TableMapValuesNode = TableCommon & {
   readonly map: (value: unknown, key: unknown) => MaybePromise<unknown>
 }
 
-export type TableTransformValuesNode = TableCommon & { readonly kind: 'table-transform-values'; readonly make: () => unknown }
+export type TableTransformValuesNode = TableCommon & {
+  readonly kind: 'table-transform-values'
+  readonly make: () => unknown
+}
 
 /** Changes become plain records; the key may be mapped. */
 export type TableToStreamNode = Common & { readonly kind: 'table-to-stream' }
@@ -257,7 +267,11 @@ export type TableGroupNode = Common & {
   readonly map: (value: unknown, key: unknown) => readonly [unknown, unknown]
 }
 
-export type TableAggregateNode = Common & { readonly kind: 'table-aggregate'; readonly aggregation: Aggregation; readonly sendOld: boolean }
+export type TableAggregateNode = Common & {
+  readonly kind: 'table-aggregate'
+  readonly aggregation: Aggregation
+  readonly sendOld: boolean
+}
 
 export type TableJoinNode = Common & {
   readonly kind: 'table-join'
@@ -274,7 +288,9 @@ export type TableMergeNode = TableCommon & { readonly kind: 'table-merge' }
 export type SuppressNode = Common & {
   readonly kind: 'suppress'
   readonly store: string
-  readonly until: { readonly kind: 'window-closes'; readonly graceMs: number } | { readonly kind: 'time-limit'; readonly ms: number }
+  readonly until:
+    | { readonly kind: 'window-closes'; readonly graceMs: number }
+    | { readonly kind: 'time-limit'; readonly ms: number }
   readonly recordsMax: number | null
   readonly bytesMax: number | null
   readonly whenFull: 'emit-early' | 'shut-down'

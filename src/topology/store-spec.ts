@@ -54,7 +54,11 @@ export type VersionedStoreSpec = StoreSpecBase & {
 export type SuppressBufferSpec = StoreSpecBase & { readonly kind: 'suppress-buffer' }
 
 /** Stream records that wait for a versioned table (stream-table join with grace). */
-export type JoinBufferSpec = StoreSpecBase & { readonly kind: 'join-buffer'; readonly graceMs: number; readonly retentionMs: number }
+export type JoinBufferSpec = StoreSpecBase & {
+  readonly kind: 'join-buffer'
+  readonly graceMs: number
+  readonly retentionMs: number
+}
 
 /** Unmatched records of a left or outer stream-stream join, both sides in one, in order of time. */
 export type OuterJoinStoreSpec = StoreSpecBase & {
@@ -65,7 +69,10 @@ export type OuterJoinStoreSpec = StoreSpecBase & {
 }
 
 /** Foreign-key subscriptions: foreign key and primary key together to what the left side sent. */
-export type SubscriptionStoreSpec = StoreSpecBase & { readonly kind: 'subscription'; readonly primaryKeySerde: Serde<unknown> }
+export type SubscriptionStoreSpec = StoreSpecBase & {
+  readonly kind: 'subscription'
+  readonly primaryKeySerde: Serde<unknown>
+}
 
 /** A store of the user's own making: opened by its function, restored and logged through the context it gets. */
 export type CustomStoreSpec = StoreSpecBase & { readonly kind: 'custom'; open(): unknown }
