@@ -1,0 +1,112 @@
+/*
+ * The peer: the same workloads as Kafka Streams programs. Prints "RUNNING <ms since the epoch>" when its tasks run, and
+ * ends when its standard input is closed. Arguments: workload, brokers, application id, guarantee, threads, cache bytes,
+ * state folder, input topics (comma separated), output topic.
+ */
+import java.time.Duration;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.kafka.common.serialization.Serde;
+import org.apache.kafka.common.serialization.Serdes;
+import org.apache.kafka.common.utils.Bytes;
+import org.apache.kafka.streams.KafkaStreams;
+import org.apache.kafka.streams.KeyValue;
+import org.apache.kafka.streams.StreamsBuilder;
+import org.apache.kafka.streams.StreamsConfig;
+import org.apache.kafka.streams.kstream.*;
+import org.apache.kafka.streams.state.KeyValueStore;
+import org.apache.kafka.streams.state.SessionStore;
+import org.apache.kafka.streams.state.WindowStore;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+
+public final class StreamsPeer {
+  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final Serde<String> TEXT = Serdes.String();
+  private static final Serde<Long> LONG = Serdes.Long();
+
+  public static void main(String[] args) throws Exception {
+    String workload = args[0], brokers = args[1], app = args[2], guarantee = args[3];
+    String threads = args[4], cache = args[5], dir = args[6], out = args[8];
+    String[] in = args[7].split(",");
+    Properties p = new Properties();
+    p.put(StreamsConfig.APPLICATION_ID_CONFIG, app);
+    p.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, brokers);
+    p.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, guarantee.equals("exactly_once") ? "exactly_once_v2" : "at_least_once");
+    p.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, "100");
+    p.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, threads);
+    p.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, cache);
+    p.put(StreamsConfig.STATE_DIR_CONFIG, dir);
+    p.put(StreamsConfig.DEFAULT_KEY_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
+    p.put(StreamsConfig.DEFAULT_VALUE_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
+    p.put("auto.offset.reset", "earliest");
+    p.put("metadata.max.age.ms", "30000");
+    StreamsBuilder builder = new StreamsBuilder();
+    build(workload, builder, in, out);
+    KafkaStreams streams = new KafkaStreams(builder.build(), p);
+    streams.setStateListener((now, before) -> {
+      if (now == KafkaStreams.State.RUNNING) {
+        System.out.println("RUNNING " + System.currentTimeMillis());
+        System.out.flush();
+      }
+    });
+    streams.setUncaughtExceptionHandler(error -> {
+      error.printStackTrace();
+      Runtime.getRuntime().halt(1);
+      return null;
+    });
+    streams.start();
+    while (System.in.read() >= 0) {}
+    streams.close(Duration.ofSeconds(20));
+  }
+
+  private static void build(String workload, StreamsBuilder b, String[] in, String out) {
+    TimeWindows ten = TimeWindows.ofSizeWithNoGrace(Duration.ofSeconds(10));
+    KStream<String, String> input = b.stream(in[0]);
+    switch (workload) {
+      case "copy" -> input.to(out);
+      case "filter" -> input.filter((k, v) -> v.contains("\"speed\":1")).to(out);
+      case "window-count" -> input.groupByKey().windowedBy(ten)
+          .count(Materialized.<String, Long, WindowStore<Bytes, byte[]>>as("counts"))
+          .toStream((w, n) -> w.key() + "@" + w.window().start()).to(out, Produced.with(TEXT, LONG));
+      case "hopping" -> input.groupByKey()
+          .windowedBy(TimeWindows.ofSizeWithNoGrace(Duration.ofMinutes(10)).advanceBy(Duration.ofSeconds(1)))
+          .count(Materialized.<String, Long, WindowStore<Bytes, byte[]>>as("counts"))
+          .toStream((w, n) -> w.key() + "@" + w.window().start()).to(out, Produced.with(TEXT, LONG));
+      case "session" -> input.groupByKey().windowedBy(SessionWindows.ofInactivityGapWithNoGrace(Duration.ofSeconds(5)))
+          .count(Materialized.<String, Long, SessionStore<Bytes, byte[]>>as("counts"))
+          .toStream((w, n) -> w.key() + "@" + w.window().start()).to(out, Produced.with(TEXT, LONG));
+      case "json-average" -> input.mapValues(StreamsPeer::speed).groupByKey(Grouped.with(TEXT, Serdes.Double()))
+          .windowedBy(ten)
+          .aggregate(() -> "0 0", (k, v, sum) -> {
+            int space = sum.indexOf(' ');
+            return (Long.parseLong(sum.substring(0, space)) + 1) + " " + (Double.parseDouble(sum.substring(space + 1)) + v);
+          }, Materialized.<String, String, WindowStore<Bytes, byte[]>>as("averages").withValueSerde(TEXT))
+          .toStream((w, s) -> w.key() + "@" + w.window().start())
+          .mapValues(s -> {
+            int space = s.indexOf(' ');
+            return Double.toString(Double.parseDouble(s.substring(space + 1)) / Long.parseLong(s.substring(0, space)));
+          }).to(out);
+      case "stream-table" -> input.join(b.table(in[1], Materialized.<String, String, KeyValueStore<Bytes, byte[]>>as("table")),
+          (v, t) -> v.length() + "|" + t).to(out);
+      case "stream-stream" -> input.join(b.<String, String>stream(in[1]), (l, r) -> l.length() + "|" + r.length(),
+          JoinWindows.ofTimeDifferenceWithNoGrace(Duration.ofSeconds(1)),
+          StreamJoined.<String, String, String>as("join").withStoreName("join")).to(out);
+      case "repartition" -> input.selectKey((k, v) -> "g" + k.substring(k.length() - 3)).groupByKey(Grouped.as("by-group"))
+          .windowedBy(ten).count(Materialized.<String, Long, WindowStore<Bytes, byte[]>>as("counts"))
+          .toStream((w, n) -> w.key() + "@" + w.window().start()).to(out, Produced.with(TEXT, LONG));
+      case "many-keys" -> input.groupByKey().count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as("counts"))
+          .toStream().to(out, Produced.with(TEXT, LONG));
+      default -> throw new IllegalArgumentException(workload);
+    }
+  }
+
+  private static Double speed(String value) {
+    try {
+      JsonNode node = JSON.readTree(value);
+      return node.get("speed").doubleValue();
+    } catch (Exception e) {
+      throw new RuntimeException(e);
+    }
+  }
+}
