@@ -47,6 +47,8 @@ type Position = TopicPartition & {
   isBusy: boolean
   bufferedBytes: number
   failures: number
+  /** CORRUPT_MESSAGE in a row. */
+  corruptions: number
   missingSince: number
   /** Not before this wall-clock time. */
   notBefore: number
@@ -91,6 +93,7 @@ class KafkaFetcher implements Fetcher {
       isBusy: false,
       bufferedBytes: 0,
       failures: 0,
+      corruptions: 0,
       missingSince: 0,
       notBefore: 0,
     })
@@ -259,6 +262,7 @@ class KafkaFetcher implements Fetcher {
     const { topic, partition, key } = position
     const { highWatermark, lastStableOffset, logStartOffset, records } = found
     position.failures = 0
+    position.corruptions = 0
     position.missingSince = 0
     if (records !== null && records.end > records.start) {
       const end = wholeBatchesEnd(records.buffer, records.start, records.end)
@@ -340,7 +344,8 @@ class KafkaFetcher implements Fetcher {
     }
     this.#logger.debug(`${error.message}; trying again`)
     this.#backOff(position)
-    if (code === kafkaErrors.CORRUPT_MESSAGE.code && position.failures > corruptTriesMax) {
+    position.corruptions = code === kafkaErrors.CORRUPT_MESSAGE.code ? position.corruptions + 1 : 0
+    if (position.corruptions > corruptTriesMax) {
       this.#stop(position, new StreamsError('BATCH_CORRUPT', error.message, error.about))
       return
     }
