@@ -232,7 +232,7 @@ function resolveCounts(
       `${[...open].join(', ')}: the number of partitions follows from nothing: ` +
         (from.length === 0
           ? 'no source topic flows into it, or a pattern matches no topic; create a topic that matches'
-          : `${from.join(', ')} flow into it, and their own number follows from it`) +
+          : `what flows into it, ${from.join(', ')}, takes its own number from it`) +
         '; or give the number, repartition({ partitions })',
       { topic: name as string },
     )
