@@ -139,6 +139,14 @@ export function plainField(value: unknown): unknown {
   }
 }
 
+/** Lines on the standard error: text for people, JSON for collectors. */
+export function standardLogger(gate: LevelSwitch = { level: 'info' }): Logger {
+  return lineLogger((line) => {
+    const print = process.stderr.isTTY ? textLine : jsonLine
+    process.stderr.write(`${print(line, new Date())}\n`)
+  }, gate)
+}
+
 /** A service's own logger behind ours. Its level stays its own affair, unless `gate` is given. */
 export function toLogger(given: GivenLogger, gate: LevelSwitch = { level: 'debug' }): Logger {
   if (isPino(given)) {

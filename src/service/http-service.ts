@@ -50,7 +50,8 @@ export type HttpServiceOptions = {
   readonly status: () => ApplicationStatus
   readonly metrics: () => Promise<string>
   readonly metricsType: string
-  readonly topology: () => DescribedTopology
+  /** null: it is not loaded yet. */
+  readonly topology: () => DescribedTopology | null
   readonly routes?: readonly Route[]
 }
 
@@ -201,7 +202,7 @@ function answerer(options: HttpServiceOptions): Answer {
     {
       path: '/topology',
       doc: 'what is connected with what; ?format=text, json or mermaid',
-      get: (_, parameters) => topology(options, parameters),
+      get: (_, parameters) => topologyReply(options, parameters),
     },
     { path: '/status', doc: 'threads, tasks and positions', get: () => json(options.status()) },
     ...(options.routes ?? []),
@@ -248,11 +249,13 @@ function answerer(options: HttpServiceOptions): Answer {
 
 const topologyFormats = ['text', 'json', 'mermaid'] as const
 
-function topology(options: HttpServiceOptions, parameters: URLSearchParams): Reply {
+function topologyReply(options: HttpServiceOptions, parameters: URLSearchParams): Reply {
   const format = parameters.get('format') ?? 'text'
-  if (format === 'text') return plainText(options.topology().describe())
-  if (format === 'json') return json(options.topology().toJSON())
-  if (format === 'mermaid') return plainText(options.topology().toMermaid())
+  const topology = options.topology()
+  if (topology === null) return failure(503, 'the topology is not loaded yet; ask again')
+  if (format === 'text') return plainText(topology.describe())
+  if (format === 'json') return json(topology.toJSON())
+  if (format === 'mermaid') return plainText(topology.toMermaid())
   return failure(400, `format: ${JSON.stringify(format)} is not allowed; give ${topologyFormats.join(', ')}`)
 }
 
