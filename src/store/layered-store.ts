@@ -216,7 +216,8 @@ export abstract class LayeredStore<S extends Slot = Slot> {
       for (; index < slots.length; index++) {
         const slot = slots[index] as S
         const absent = this.isAbsent(slot)
-        if (absent && (slot.flags & flag.logged) === 0) {
+        // Nothing to take back, or out of retention by now.
+        if ((absent && (slot.flags & flag.logged) === 0) || (slot.flags & flag.hidden) !== 0) {
           slot.flags &= ~flag.dirty
           this.#releaseIfClean(slot)
           continue

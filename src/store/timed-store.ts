@@ -681,7 +681,9 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   /** A new value of an entry; false: its segment is gone. */
   protected write(entry: Entry, value: unknown, timestamp: number, headers: Headers): boolean {
     const handle = entry as LiveEntry
-    this.observe(this.timeOf(handle))
+    const time = this.timeOf(handle)
+    const advances = time > this.notes.observedTime
+    this.observe(time)
     let live: LiveEntry | null = handle
     if ((handle.flags & flag.detached) !== 0) {
       live = this.adopt(handle)
@@ -695,6 +697,8 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
       handle.value = value
       handle.timestamp = live.timestamp
     }
+    // Even a removal is logged then, so that whoever restores knows of the time.
+    if (advances) live.flags |= flag.logged
     if ((live.flags & flag.dirty) === 0) this.markDirty(live)
     if (this.cached) this.touch(live, headers)
     return true

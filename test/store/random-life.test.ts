@@ -1,0 +1,136 @@
+/** Random lives of a task's state on every engine. A failure prints its seed: `SEED=n npx vitest run random-life`. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, test } from 'vitest'
+import type { Serde } from '../../src/serde/serde.ts'
+import { MemoryDisk } from '../../src/store/memory-engine.ts'
+import { openDiskState, openMemoryState, openTaskState } from '../../src/store/task-state.ts'
+import type { StoreSpec } from '../../src/topology/store-spec.ts'
+import * as fixture from './fixture.ts'
+import {
+  DuplicatesModel,
+  JoinBufferModel,
+  KeyValueModel,
+  type Model,
+  OuterJoinModel,
+  SessionModel,
+  SubscriptionModel,
+  SuppressModel,
+  VersionedModel,
+  WindowModel,
+} from './models.ts'
+import { type Home, randomLife } from './random-runs.ts'
+
+const bytesText: Serde<unknown> = {
+  ...(fixture.text as Serde<unknown>),
+  name: 'text by bytes',
+  primitive: false,
+}
+
+function world(): { specs: StoreSpec[]; models: Model<unknown>[] } {
+  const slow = { keySerde: fixture.waiting(bytesText), valueSerde: fixture.waiting(fixture.json) }
+  const windows = fixture.window('windows')
+  const closing = fixture.window('closing', { emitOnClose: true, retentionMs: 60, keySerde: bytesText })
+  const duplicates = fixture.window('duplicates', { retainDuplicates: true, segmentIntervalMs: 40 })
+  const sessions = fixture.session('sessions')
+  const closingSessions = fixture.session('closing-sessions', { emitOnClose: true, keySerde: bytesText })
+  const versions = fixture.versioned('versions')
+  const specs: StoreSpec[] = [
+    fixture.keyValue('table'),
+    fixture.keyValue('slow-table', slow),
+    windows,
+    fixture.window('slow-windows', slow),
+    closing,
+    duplicates,
+    sessions,
+    closingSessions,
+    versions,
+    fixture.suppress('suppress'),
+    fixture.joinBuffer('join-buffer'),
+    fixture.outerJoin('outer-join'),
+    fixture.subscription('subscriptions'),
+  ]
+  const models = [
+    new KeyValueModel('table'),
+    new KeyValueModel('slow-table'),
+    new WindowModel(windows),
+    new WindowModel(fixture.window('slow-windows', slow)),
+    new WindowModel(closing),
+    new DuplicatesModel(duplicates),
+    new SessionModel(sessions),
+    new SessionModel(closingSessions),
+    new VersionedModel(versions),
+    new SuppressModel('suppress'),
+    new JoinBufferModel('join-buffer', 10),
+    new OuterJoinModel('outer-join'),
+    new SubscriptionModel('subscriptions'),
+  ]
+  return { specs, models: models as unknown as Model<unknown>[] }
+}
+
+function inMemory(specs: StoreSpec[]): Home {
+  return {
+    open: async (logs) => openMemoryState({ stores: specs, context: logs.context, cacheBytesMax: 0 }),
+    wipe: (state) => state.wipe(),
+  }
+}
+
+function onMemoryDisk(specs: StoreSpec[]): Home {
+  let disk = new MemoryDisk()
+  return {
+    open: (logs) => openDiskState({ stores: specs, context: logs.context, cacheBytesMax: 0 }, disk),
+    async crash() {
+      const left = new MemoryDisk()
+      for (const [key, value] of disk.rows) left.rows.set(key, value)
+      disk = left
+    },
+    wipe: (state) => state.wipe(),
+  }
+}
+
+function inFolder(specs: StoreSpec[], stateDir: string, engine: 'rocksdb' | 'classic-level'): Home {
+  return {
+    open: (logs) =>
+      openTaskState({
+        application: 'app',
+        taskId: '0_1',
+        stateDir,
+        engine,
+        stores: specs,
+        context: logs.context,
+        cacheBytesMax: 0,
+      }),
+    wipe: (state) => state.wipe(),
+  }
+}
+
+const only = process.env['SEED'] === undefined ? null : Number(process.env['SEED'])
+
+function seeds(count: number): number[] {
+  return only === null ? Array.from({ length: count }, (_, index) => index + 1) : [only]
+}
+
+describe('store: random lives agree with plain models', () => {
+  test.each(seeds(12))('in memory only, seed %i', async (seed) => {
+    const { specs, models } = world()
+    await randomLife(seed, 3000, inMemory(specs), new fixture.Changelogs(2000), models)
+  })
+
+  test.each(seeds(24))('on a disk in memory with crashes, seed %i', async (seed) => {
+    const { specs, models } = world()
+    await randomLife(seed, 3000, onMemoryDisk(specs), new fixture.Changelogs(2000), models)
+  })
+
+  for (const engine of ['rocksdb', 'classic-level'] as const) {
+    test.each(seeds(4))(`on ${engine}, seed %i`, async (seed) => {
+      const stateDir = mkdtempSync(join(tmpdir(), 'millrace-'))
+      try {
+        const { specs, models } = world()
+        await randomLife(seed, 2500, inFolder(specs, stateDir, engine), new fixture.Changelogs(2000), models)
+      } finally {
+        rmSync(stateDir, { recursive: true, force: true })
+      }
+    })
+  }
+})
