@@ -7,6 +7,7 @@
  *   empty -> ongoing -> prepareCommit -> completeCommit -> ongoing …       (and the same with Abort)
  */
 import type { Clock, Timer } from '../base/clock.ts'
+import type { KafkaErrorName } from '../wire/error-codes.ts'
 import { type BatchHeader, isTransactional } from './batch-header.ts'
 import type { Groups } from './groups.ts'
 import type { JournalEvent } from './journal.ts'
@@ -233,23 +234,25 @@ export class Transactions {
   }
 
   /** May this batch be written? One of a transaction only by its holder, and where it was announced. */
-  checkProduced(header: BatchHeader, topic: string, partition: number): void {
+  checkProduced(header: BatchHeader, topic: string, partition: number, knowsAbortable: boolean): void {
     if (!isTransactional(header)) return
     const transaction = this.#byProducer.get(header.producerId)
     if (transaction === undefined) throw new Refusal('INVALID_PRODUCER_ID_MAPPING')
     if (transaction.epoch !== header.producerEpoch) throw new Refusal('INVALID_PRODUCER_EPOCH')
     if (transaction.state !== 'ongoing' || !transaction.partitions.has(`${topic}/${partition}`)) {
-      throw new Refusal('INVALID_TXN_STATE', 'the partition is not part of an open transaction')
+      throw new Refusal(notPartOf(knowsAbortable), 'the partition is not part of an open transaction')
     }
   }
 
-  checkOffsets(id: string, producerId: number, epoch: number, group: string): void {
+  checkOffsets(id: string, producerId: number, epoch: number, group: string, knowsAbortable: boolean): void {
     const transaction = this.#byId.get(id)
-    if (transaction === undefined || transaction.producerId !== producerId)
+    if (transaction === undefined || transaction.producerId !== producerId) {
       throw new Refusal('INVALID_PRODUCER_ID_MAPPING')
+    }
     if (transaction.epoch !== epoch) throw new Refusal('INVALID_PRODUCER_EPOCH')
-    if (transaction.state !== 'ongoing' || !transaction.groups.has(group))
-      throw new Refusal('INVALID_TXN_STATE')
+    if (transaction.state !== 'ongoing' || !transaction.groups.has(group)) {
+      throw new Refusal(notPartOf(knowsAbortable), 'the group is not part of an open transaction')
+    }
   }
 
   #owned(id: string, producerId: number, epoch: number): Transaction {
@@ -318,6 +321,11 @@ export class Transactions {
   #store(transaction: Transaction): void {
     this.#record(eventOf(transaction))
   }
+}
+
+/** What was not announced to the coordinator: newer clients have a code of its own for it. */
+function notPartOf(knowsAbortable: boolean): KafkaErrorName {
+  return knowsAbortable ? 'TRANSACTION_ABORTABLE' : 'INVALID_TXN_STATE'
 }
 
 function isEnding({ state }: Transaction): boolean {

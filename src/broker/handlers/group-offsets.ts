@@ -1,5 +1,5 @@
 /** OffsetCommit, OffsetFetch, OffsetDelete, TxnOffsetCommit: the positions of groups. */
-import { kafkaCode } from '../../wire/error-codes.ts'
+import { type KafkaErrorName, kafkaCode } from '../../wire/error-codes.ts'
 import type { Broker } from '../broker.ts'
 import type { Group } from '../group.ts'
 import type { StoredOffset } from '../journal.ts'
@@ -16,16 +16,21 @@ type CommittedTopics = readonly { readonly name: string; readonly partitions: re
 
 const metadataBytesMax = 4096
 
-export const offsetCommit: Handler<'offsetCommit'> = (broker, request) => {
+export const offsetCommit: Handler<'offsetCommit'> = (broker, request, { version }) => {
   const { groupId, generationId, memberId, groupInstanceId, topics } = request
   return committed(broker, topics, () => {
-    const group = groupFor(broker, groupId, generationId)
+    const group = groupFor(
+      broker,
+      groupId,
+      generationId,
+      version >= 9 ? 'GROUP_ID_NOT_FOUND' : 'ILLEGAL_GENERATION',
+    )
     group.checkCommit(memberId, groupInstanceId, generationId, false)
     return (offsets) => broker.groups.commit(group, offsets)
   })
 }
 
-export const txnOffsetCommit: Handler<'txnOffsetCommit'> = (broker, request) => {
+export const txnOffsetCommit: Handler<'txnOffsetCommit'> = (broker, request, { version }) => {
   const {
     transactionalId,
     groupId,
@@ -37,16 +42,16 @@ export const txnOffsetCommit: Handler<'txnOffsetCommit'> = (broker, request) => 
     topics,
   } = request
   return committed(broker, topics, () => {
-    broker.transactions.checkOffsets(transactionalId, producerId, producerEpoch, groupId)
-    const group = groupFor(broker, groupId, generationId)
+    broker.transactions.checkOffsets(transactionalId, producerId, producerEpoch, groupId, version >= 4)
+    const group = groupFor(broker, groupId, generationId, 'ILLEGAL_GENERATION')
     group.checkCommit(memberId, groupInstanceId, generationId, true)
     return (offsets) => broker.groups.hold(group, producerId, offsets)
   })
 }
 
-function groupFor(broker: Broker, groupId: string, generation: number): Group {
+function groupFor(broker: Broker, groupId: string, generation: number, ifMissing: KafkaErrorName): Group {
   if (groupId === '') throw new Refusal('INVALID_GROUP_ID')
-  if (generation >= 0 && broker.groups.get(groupId) === undefined) throw new Refusal('ILLEGAL_GENERATION')
+  if (generation >= 0 && broker.groups.get(groupId) === undefined) throw new Refusal(ifMissing)
   return broker.groups.open(groupId)
 }
 

@@ -7,7 +7,7 @@ import type { PartitionLog } from '../log.ts'
 import { codeOf, Refusal } from '../refusal.ts'
 import type { Handler } from './handler.ts'
 
-export const produce: Handler<'produce'> = (broker, { acks, topics }) => {
+export const produce: Handler<'produce'> = (broker, { acks, topics }, { version }) => {
   const isValid = acks === 0 || acks === 1 || acks === -1
   let failed = false
   const answers = topics.map(({ name, partitions }) => ({
@@ -17,7 +17,7 @@ export const produce: Handler<'produce'> = (broker, { acks, topics }) => {
         if (!isValid) throw new Refusal('INVALID_REQUIRED_ACKS')
         const log = broker.topics.log(name, partition)
         if (log === undefined) throw new Refusal('UNKNOWN_TOPIC_OR_PARTITION')
-        const { baseOffset, appendTimeMs } = append(broker, log, records)
+        const { baseOffset, appendTimeMs } = append(broker, log, records, version >= abortableSince)
         return {
           partition,
           errorCode: 0,
@@ -48,10 +48,13 @@ export const produce: Handler<'produce'> = (broker, { acks, topics }) => {
   return null
 }
 
+const abortableSince = 11
+
 function append(
   broker: Broker,
   log: PartitionLog,
   records: Range | null,
+  knowsAbortable: boolean,
 ): { baseOffset: number; appendTimeMs: number } {
   if (records === null) throw new Refusal('INVALID_RECORD', 'no record batch')
   const { buffer, start, end } = records
@@ -63,7 +66,7 @@ function append(
       `a batch of ${header.size} bytes, max.message.bytes is ${settings.messageBytesMax}`,
     )
   }
-  broker.transactions.checkProduced(header, log.topic, log.partition)
+  broker.transactions.checkProduced(header, log.topic, log.partition, knowsAbortable)
   checkTime(broker, log, header, records)
   if (settings.compacts) checkKeys(log, records)
   return log.append(buffer.subarray(start, end), header)
