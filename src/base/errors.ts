@@ -89,6 +89,10 @@ export const errorCodes = {
     verdict: 'stop',
     doc: 'An internal topic that held state or records of the application is gone.',
   },
+  TOPOLOGY_LOSES_STATE: {
+    verdict: 'stop',
+    doc: 'The topology that was deployed has state or records that this one would not find again.',
+  },
   GROUP_DATA_MALFORMED: {
     verdict: 'stop',
     doc: 'What a member of the group says of itself, or was assigned, can not be read.',
