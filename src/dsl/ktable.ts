@@ -201,7 +201,6 @@ export class KTable<K, V, G extends Gap = never> {
   }
 
   /** The table's changes as records, null for a row that is gone. `select` gives them another key. */
-  toStream(options?: NameOption): KStream<K, V, G>
   toStream<KO>(
     select: KeySelector<K, V | null, KO>,
     options: NameOption & { readonly keySerde: Serde<KO> },
@@ -210,7 +209,9 @@ export class KTable<K, V, G extends Gap = never> {
     select: KeySelector<K, V | null, KO>,
     options?: NameOption,
   ): KStream<KO, V, G | 'key' | 'moved'>
-  toStream(first: unknown, second?: NameOption): unknown {
+  // Functions have a `name`, too, so options alone come last.
+  toStream(options?: NameOption): KStream<K, V, G>
+  toStream(first?: unknown, second?: NameOption): unknown {
     const options = (typeof first === 'function' ? second : (first as NameOption | undefined)) ?? {}
     const { builder, node, keySerde, valueSerde, sources } = this[core]
     const made = attach(builder, node, 'KTABLE-TOSTREAM-', options.name, (name, from) => ({
