@@ -98,6 +98,8 @@ const textBytesMax = 4096
 const messageCharsMax = 1000
 const directives = ['run', 'idle', 'shutdown', 'failed'] as const
 const lagMax = 0x7fff_fff0
+const peersBytesMax = 300_000
+const rosterBytesMax = 100_000
 
 // ------------------------------------------------------------------------------------------------ subscription
 
@@ -215,17 +217,23 @@ export function decodeAssignment(bytes: Buffer): Assignment {
   })
 }
 
-/** How many bytes these would take in an assignment. */
-export function peersBytes(peers: readonly Peer[]): number {
+/**
+ * Who is told how much of the whole group. Kafka keeps all assignments in one record: the map for queries goes to
+ * everyone while it fits, else to nobody, and the leader's endpoint answers. The roster, for whoever leads next, goes
+ * to as many as fit, at least to two, so that one may be gone.
+ */
+export function shareOut(
+  peers: readonly Peer[],
+  roster: readonly RosterEntry[],
+  memberIds: readonly string[],
+): (memberId: string) => { readonly peers: readonly Peer[] | null; readonly roster: readonly RosterEntry[] } {
   const to = new ByteWriter()
   writePeers(to, peers)
-  return to.position
-}
-
-export function rosterBytes(roster: readonly RosterEntry[]): number {
-  const to = new ByteWriter()
+  const told = to.position * memberIds.length <= peersBytesMax ? peers : null
+  to.reset()
   writeRoster(to, roster)
-  return to.position
+  const heirs = new Set(memberIds.slice(0, Math.max(2, Math.floor(rosterBytesMax / to.position))))
+  return (memberId) => ({ peers: told, roster: heirs.has(memberId) ? roster : [] })
 }
 
 // ------------------------------------------------------------------------------------------------ fields

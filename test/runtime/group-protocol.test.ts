@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import {
   type Assignment,
   decodeAssignment,
@@ -8,6 +8,7 @@ import {
   encodeSubscription,
   runningLag,
   type Subscription,
+  shareOut,
   unknownLag,
 } from '../../src/runtime/group-protocol.ts'
 import { compareTaskIds } from '../../src/runtime/task-id.ts'
@@ -164,4 +165,47 @@ test('subscription: a tag longer than the group may be told, an error with the r
   expect(() => encodeSubscription({ ...some, tags: new Map([['zone', 'x'.repeat(5000)]]) })).toThrow(
     expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining('shorten') }),
   )
+})
+
+describe('group data: how much of the group each member is told', () => {
+  const group = (members: number, tasksEach: number) => {
+    const ids = Array.from(
+      { length: members },
+      (_, index) => `millrace-${index}-6e0b9d3c-6f3a-4f7e-9d52-0b7f8f1f1c11`,
+    )
+    const had = ids.map((_, index) =>
+      Array.from({ length: tasksEach }, (_, task) => `0_${index * tasksEach + task}`),
+    )
+    const told = shareOut(
+      ids.map((_, index) => ({
+        endpoint: `http://10.0.${index % 256}.7:8080`,
+        active: had[index] ?? [],
+        standby: [],
+      })),
+      ids.map((memberId, index) => ({
+        memberId,
+        transactionalIds: [0, 1, 2, 3].map((thread) => `orders-6e0b9d3c-${index}-${thread}`),
+        tasks: had[index] ?? [],
+      })),
+      ids,
+    )
+    return ids.map((memberId) => told(memberId))
+  }
+  const bytesOf = (told: ReturnType<typeof group>[number]) =>
+    encodeAssignment({ ...assignment, peers: told.peers, roster: told.roster }).length
+  const [assignment] = fc.sample(assignments, { seed: 7, numRuns: 1 }) as [Assignment]
+
+  test('three members, all is told to all', () => {
+    for (const { peers, roster } of group(3, 10)) expect([peers?.length, roster.length]).toEqual([3, 3])
+  })
+
+  test('a thousand members of ten tasks, all they are told fits the record that Kafka keeps', () => {
+    const told = group(1_000, 10)
+    expect(told[0]?.peers).toBeNull()
+    expect(told.filter(({ roster }) => roster.length === 1_000).length).toBe(2)
+    const bare = bytesOf({ peers: null, roster: [] })
+    const sum = told.reduce((bytes, each) => bytes + bytesOf(each) - bare + 60, 0)
+    // The roster comes back in the subscriptions, which are in the same record.
+    expect(sum * 2).toBeLessThan(600_000)
+  })
 })
