@@ -218,7 +218,11 @@ export class Millrace {
         this.#running.add(task)
         this.#settleState()
       },
-      lost: (error) => this.#group?.rejoin(error.message),
+      lost: (error) => {
+        for (const task of this.#pool.forget(thread)) this.#running.delete(task)
+        this.#settleState()
+        this.#group?.rejoin(error.message)
+      },
       failed: (error) => void this.#onThreadFailed(thread, error),
     }
     const thread: ThreadHandle =

@@ -28,6 +28,7 @@ import {
   protocolName,
   type RosterEntry,
   runningLag,
+  shareOut,
 } from './group-protocol.ts'
 import type { Hooks } from './hooks.ts'
 import { ensureInternalTopics } from './internal-topics.ts'
@@ -315,6 +316,11 @@ export class Group {
       transactionalIds: says.transactionalIds,
       tasks: round.members.get(memberId)?.active ?? [],
     }))
+    const shared = shareOut(
+      peers,
+      roster,
+      said.map(({ memberId }) => memberId),
+    )
     const assignments = new Map<string, MemberAssignment>()
     for (const { memberId, says } of said) {
       const tasks = round.members.get(memberId)
@@ -340,9 +346,8 @@ export class Group {
         ],
         share: shares.get(memberId) ?? 1,
         probing: decided.probing,
-        peers,
         leaderEndpoint: this.#options.endpoint(),
-        roster,
+        ...shared(memberId),
       }
       assignments.set(memberId, {
         partitions: tasks?.partitions ?? [],

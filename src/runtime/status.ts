@@ -32,6 +32,8 @@ export type TaskStatus = {
 export type ThreadStatus = {
   readonly thread: string
   readonly state: 'created' | 'starting' | 'running' | 'pending-shutdown' | 'dead'
+  /** Of its producer under exactly_once; another one after it was fenced. */
+  readonly transactionalId: string
   readonly tasks: readonly TaskStatus[]
 }
 

@@ -7,6 +7,7 @@
  *
  *   created -> starting -> running -> pending-shutdown -> dead
  */
+import { randomUUID } from 'node:crypto'
 import { assert } from '../base/assert.ts'
 import { type Clock, sleep } from '../base/clock.ts'
 import { StreamsError } from '../base/errors.ts'
@@ -129,7 +130,9 @@ export class StreamThread {
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #fetcher: Fetcher
-  readonly #producer: Producer
+  #producer: Producer
+  #transactionalId: string
+  #fencedTimes = 0
   readonly #restorer: Restorer
   readonly #pace: CommitPace
   readonly #slots = new Map<string, Slot>()
@@ -185,13 +188,8 @@ export class StreamThread {
       },
       onError: (error) => this.#fail(error),
     })
-    this.#producer = client.producer({
-      ...(guarantee.transactional
-        ? { transactionalId: settings.transactionalId, transactionTimeoutMs: settings.transactionTimeoutMs }
-        : {}),
-      deliveryTimeoutMs: settings.deliveryTimeoutMs,
-      compression: settings.compression,
-    })
+    this.#transactionalId = settings.transactionalId
+    this.#producer = this.#newProducer()
     this.#restorer = new Restorer({
       client,
       purpose: 'restore',
@@ -220,7 +218,7 @@ export class StreamThread {
   }
 
   get transactionalId(): string {
-    return this.#options.settings.transactionalId
+    return this.#transactionalId
   }
 
   /** Fences what an earlier run of this thread left open, then turns until stopped. */
@@ -321,6 +319,7 @@ export class StreamThread {
     return {
       thread: this.name,
       state: this.#state,
+      transactionalId: this.#transactionalId,
       tasks: [...this.#slots.values()].map((slot) => ({
         task: slot.assignment.id,
         role: 'active',
@@ -953,7 +952,8 @@ export class StreamThread {
       }
       case 'rejoin':
         this.#logger.warn(`thread ${this.name}: its tasks are another's now: ${error.message}`)
-        await this.#rollBack()
+        if (error.code === 'KAFKA_PRODUCER_FENCED') await this.#renameProducer()
+        else await this.#rollBack()
         for (const slot of [...this.#slots.values()]) await this.#close(slot, 'dirty')
         owner.lost(error)
         return true
@@ -1008,6 +1008,31 @@ export class StreamThread {
     await this.#fetcher.close()
     await this.#producer.close()
     if (this.#state !== 'dead') this.#setState('dead')
+  }
+
+  /**
+   * Somebody else goes by this thread's transactional id: a successor that took it for dead, or a twin with a copy of
+   * its state folder. Taking the id back would go on for ever; a new one, and the old one fenced once more so that
+   * nothing of it stays open, ends with each having its own.
+   */
+  async #renameProducer(): Promise<void> {
+    const before = this.#transactionalId
+    await this.#producer.close().catch(() => undefined)
+    this.#transactionalId = `${this.#options.settings.transactionalId}-${++this.#fencedTimes}-${randomUUID().slice(0, 8)}`
+    this.#producer = this.#newProducer()
+    await this.#rollBack()
+    await this.#producer.fence(before)
+  }
+
+  #newProducer(): Producer {
+    const { client, guarantee, settings } = this.#options
+    return client.producer({
+      ...(guarantee.transactional
+        ? { transactionalId: this.#transactionalId, transactionTimeoutMs: settings.transactionTimeoutMs }
+        : {}),
+      deliveryTimeoutMs: settings.deliveryTimeoutMs,
+      compression: settings.compression,
+    })
   }
 
   #newOutput(): Output {

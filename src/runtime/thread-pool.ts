@@ -62,6 +62,18 @@ export class ThreadPool {
     return orphans
   }
 
+  /** A thread has lost its tasks by itself; the next `apply` gives them out anew. */
+  forget(thread: ThreadHandle): readonly string[] {
+    const forgotten: string[] = []
+    for (const [task, owner] of this.#owners) {
+      if (owner !== thread) continue
+      this.#owners.delete(task)
+      this.#assignments.delete(task)
+      forgotten.push(task)
+    }
+    return forgotten
+  }
+
   /** Makes the threads own exactly these tasks. What stays is not touched. */
   async apply(
     tasks: readonly TaskAssignment[],

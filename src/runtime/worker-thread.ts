@@ -2,6 +2,7 @@
 import { Worker } from 'node:worker_threads'
 import { StreamsError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
+import { workerArguments } from '../base/worker-arguments.ts'
 import type { GroupIdentity } from '../kafka/client.ts'
 import type { ThreadEvents } from './engine.ts'
 import type { Hooks } from './hooks.ts'
@@ -27,7 +28,6 @@ const workerFile = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './
 
 export class WorkerThread implements ThreadHandle {
   readonly name: string
-  readonly transactionalId: string
   readonly #options: WorkerOptions
   readonly #worker: Worker
   readonly #waiting = new Map<number, Waiting>()
@@ -40,11 +40,16 @@ export class WorkerThread implements ThreadHandle {
     this.#options = options
     const { start, heapMb } = options
     this.name = start.name
-    this.transactionalId = start.transactionalId
-    this.#status = { thread: start.name, state: 'created', tasks: [] }
+    this.#status = {
+      thread: start.name,
+      state: 'created',
+      transactionalId: start.transactionalId,
+      tasks: [],
+    }
     this.#worker = new Worker(workerFile, {
       name: start.name,
       workerData: start,
+      execArgv: workerArguments(),
       ...(heapMb === null ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapMb } }),
     })
     this.#worker.on('message', (message: FromWorker) => this.#onMessage(message))
@@ -52,6 +57,10 @@ export class WorkerThread implements ThreadHandle {
     this.#worker.on('exit', (code) => {
       this.#onGone(new StreamsError('UNEXPECTED', `thread ${this.name} ended by itself (exit code ${code})`))
     })
+  }
+
+  get transactionalId(): string {
+    return this.#status.transactionalId
   }
 
   start(): Promise<void> {

@@ -1,0 +1,182 @@
+/** A small world for tests of whole applications: an embedded Kafka, input, and what is committed in the end. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { noHeaders } from '../../src/base/headers.ts'
+import { type Logger, silentLogger } from '../../src/base/logger.ts'
+import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
+import { tumbling } from '../../src/dsl/windows.ts'
+import { connect, type KafkaClient, type Producer } from '../../src/kafka/index.ts'
+import { Millrace } from '../../src/runtime/application.ts'
+import type { Hooks } from '../../src/runtime/hooks.ts'
+import type { Config } from '../../src/runtime/options.ts'
+import { serdes } from '../../src/serde/serdes.ts'
+import { EmbeddedKafka } from '../../src/testing/embedded-kafka.ts'
+import type { Topology } from '../../src/topology/topology.ts'
+import { BatchBuilder } from '../../src/wire/batch-builder.ts'
+
+export const applicationId = 'app'
+
+/** Counts per key and ten seconds, written as `key@start -> count`. */
+export function countTopology(): Topology {
+  const text = serdes.string()
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .groupByKey()
+    .windowedBy(tumbling('10s', { grace: '1d' }))
+    .count({ as: 'counts' })
+    .toStream((_count, windowed) => `${windowed.key}@${windowed.start}`, { keySerde: text })
+    .to('counts', { valueSerde: serdes.long() })
+  return builder.build()
+}
+
+/** The same, over a repartition topic: by the first letter of the value. */
+export function repartitionedTopology(): Topology {
+  const text = serdes.string()
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .groupBy((value) => value.slice(0, 1), { keySerde: text, valueSerde: text, name: 'by-letter' })
+    .count({ as: 'counts' })
+    .toStream()
+    .to('counts', { valueSerde: serdes.long() })
+  return builder.build()
+}
+
+export class World {
+  readonly kafka: EmbeddedKafka
+  readonly stateDir: string
+  readonly #client: KafkaClient
+  readonly #producer: Producer
+  readonly #apps: Millrace[] = []
+  /** Pieces of input written so far, by key and window. */
+  readonly expected = new Map<string, number>()
+  #records = 0
+
+  private constructor(kafka: EmbeddedKafka, stateDir: string, client: KafkaClient, producer: Producer) {
+    this.kafka = kafka
+    this.stateDir = stateDir
+    this.#client = client
+    this.#producer = producer
+  }
+
+  static async open(topics: Readonly<Record<string, number>> = { events: 2, counts: 2 }): Promise<World> {
+    const kafka = await EmbeddedKafka.start({ topics, autoCreateTopics: false })
+    const client = connect({ brokers: [kafka.address], clientId: 'input', logger: silentLogger })
+    const producer = client.producer({ deliveryTimeoutMs: 10_000, compression: 'none' })
+    await producer.init()
+    return new World(kafka, await mkdtemp(join(tmpdir(), 'millrace-')), client, producer)
+  }
+
+  app(topology: Topology, config: Partial<Config> = {}, hooks: Hooks = {}): Millrace {
+    const app = new Millrace(topology, {
+      applicationId,
+      brokers: [this.kafka.address],
+      stateDir: this.stateDir,
+      logger: testLogger,
+      heartbeatIntervalMs: 100,
+      sessionTimeoutMs: 2_000,
+      fetchWaitMs: 50,
+      hooks,
+      ...config,
+    })
+    this.#apps.push(app)
+    return app
+  }
+
+  /** Writes `count` records, keys and values from a small set, half a second of event time apart. */
+  async input(count: number, topic = 'events', partitions = 2): Promise<void> {
+    const builders = Array.from({ length: partitions }, () => new BatchBuilder())
+    for (let index = 0; index < count; index++) {
+      const number = this.#records++
+      const key = `k${number % 7}`
+      const timestamp = 1_000_000 + number * 500
+      const value = `${String.fromCharCode(97 + (number % 5))}${number}`
+      const start = Math.floor(timestamp / 10_000) * 10_000
+      this.#count(`${key}@${start}`)
+      this.#count(value.slice(0, 1))
+      const bytes = Buffer.from(key + value)
+      builders[(number % 7) % partitions]?.append(
+        timestamp,
+        bytes,
+        0,
+        key.length,
+        bytes,
+        key.length,
+        bytes.length,
+        noHeaders,
+      )
+    }
+    const batches = builders
+      .map((builder, partition) => ({ topic, partition, builder }))
+      .filter(({ builder }) => builder.count > 0)
+    await this.#producer.produce(batches)
+  }
+
+  /** The last committed value of each key, as the output topic has it. */
+  counts(topic = 'counts'): Map<string, number> {
+    const counts = new Map<string, number>()
+    for (const { key, value } of this.kafka.records(topic)) {
+      if (key !== null && value !== null) counts.set(key.toString(), Number(value.readBigInt64BE(0)))
+    }
+    return counts
+  }
+
+  /** What the counts must be in the end; windowed or by letter. */
+  wanted(kind: 'windows' | 'letters'): Map<string, number> {
+    return new Map([...this.expected].filter(([key]) => key.includes('@') === (kind === 'windows')))
+  }
+
+  /** Resolves when the output says what the input holds; fails with the difference after a while. */
+  async settled(kind: 'windows' | 'letters' = 'windows', timeoutMs = 10_000): Promise<void> {
+    const deadline = Date.now() + timeoutMs
+    const wanted = this.wanted(kind)
+    while (true) {
+      const counts = this.counts()
+      const wrong = [...wanted].filter(([key, count]) => counts.get(key) !== count)
+      if (wrong.length === 0) return
+      for (const [key, count] of counts) {
+        const most = wanted.get(key) ?? 0
+        if (count > most) throw new Error(`${key} counts ${count}, there were only ${most}`)
+      }
+      for (const app of this.#apps) if (app.state === 'error') throw app.error
+      if (Date.now() > deadline) {
+        throw new Error(
+          `not settled: ${wrong
+            .slice(0, 5)
+            .map(([key, count]) => `${key} is ${counts.get(key)}, not ${count}`)
+            .join('; ')}`,
+        )
+      }
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#apps.map((app) => app.close({ timeoutMs: 3_000 })))
+    await this.#client.close()
+    await this.kafka.stop()
+    await rm(this.stateDir, { recursive: true, force: true })
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #count(key: string): void {
+    this.expected.set(key, (this.expected.get(key) ?? 0) + 1)
+  }
+}
+
+/** `LOG=1` shows what the application says. */
+const testLogger: Logger =
+  process.env['LOG'] === undefined
+    ? silentLogger
+    : {
+        debug: (message) => (process.env['LOG'] === 'debug' ? console.log('debug', message) : undefined),
+        info: (message) => console.log('info', message),
+        warn: (message) => console.log('warn', message),
+        error: (message) => console.log('error', message),
+        child: () => testLogger,
+      }
