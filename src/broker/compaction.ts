@@ -49,9 +49,9 @@ export function compact(log: PartitionLog, nowMs: number): void {
   const upTo = (old.at(-1) as Segment).lastOffset + 1
 
   const latest = new Map<string, number>()
-  const lastBatches = new Map<number, number>()
+  const lastBatches = new Map<string, number>()
   for (const { header, bytes } of batchesOf(old)) {
-    if (header.producerId >= 0) lastBatches.set(header.producerId, header.baseOffset)
+    if (header.producerId >= 0) lastBatches.set(kindOf(header), header.baseOffset)
     if (isControl(header) || isAborted(log, header)) continue
     const cursor = cursorOf(log, bytes)
     while (cursor.next()) {
@@ -70,7 +70,7 @@ export function compact(log: PartitionLog, nowMs: number): void {
   const withData = new Set<number>()
   for (const { header, bytes } of batchesOf(old)) {
     const { producerId, baseOffset } = header
-    const isLastOfProducer = lastBatches.get(producerId) === baseOffset
+    const isLastOfProducer = lastBatches.get(kindOf(header)) === baseOffset
     if (isControl(header)) {
       // A marker is needed as long as a reader may meet data of its transaction.
       const isNeeded = withData.delete(producerId) || isLastOfProducer || baseOffset >= tombstonesBefore
@@ -84,6 +84,7 @@ export function compact(log: PartitionLog, nowMs: number): void {
       if (isTransactional(header)) withData.add(producerId)
     } else if (isLastOfProducer && producerId >= 0) {
       writer.append(emptied(bytes), header)
+      if (isTransactional(header)) withData.add(producerId)
     }
   }
   const next = writer.finish(old)
@@ -92,6 +93,11 @@ export function compact(log: PartitionLog, nowMs: number): void {
     ...log.compactions.filter(({ offset }) => offset > tombstonesBefore),
     { offset: upTo, atMs: nowMs },
   ]
+}
+
+/** The last data tells a producer's sequence, the last marker its epoch. */
+function kindOf(header: BatchHeader): string {
+  return `${isControl(header) ? 'marker' : 'data'} ${header.producerId}`
 }
 
 function* batchesOf(
