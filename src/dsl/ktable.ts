@@ -249,6 +249,8 @@ export class KTable<K, V, G extends Gap = never> {
     const graceMs = until.until.kind === 'window-closes' ? windowGrace(parent.node, name) : 0
     const storeName =
       options.name === undefined ? names.nextStore('KTABLE-SUPPRESS-') : `${options.name}-store`
+    // The buffer knows the value that downstream saw last.
+    sendOld(parent, true)
     if (options.name === undefined && options.logging !== false) {
       builder.graph.generatedNames.push({
         what: 'store',

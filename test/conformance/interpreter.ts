@@ -423,8 +423,11 @@ class Interpreter {
     const method = kind === 'inner' ? 'join' : kind === 'left' ? 'leftJoin' : 'outerJoin'
     if (isTable(left)) {
       const options = op['store'] === undefined ? {} : this.#kept(op)
-      const call = left[method].bind(left) as (other: unknown, join: unknown, options: unknown) => unknown
-      return call(right, (l: unknown, r: unknown) => apply(null, l, r), options)
+      const loose = left as unknown as Record<
+        string,
+        (other: unknown, join: unknown, options: unknown) => unknown
+      >
+      return loose[method]?.(right, (l: unknown, r: unknown) => apply(null, l, r), options)
     }
     const stream = left as Stream
     const join = (l: unknown, r: unknown, k: unknown): unknown => apply(k, l, r)
