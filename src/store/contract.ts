@@ -143,6 +143,7 @@ export type VersionedStore<K = unknown, V = unknown> = StoreBase<K, V> & {
 export type Held<K, V> = {
   readonly key: K
   readonly value: V | null
+  /** That of the last change held, as Kafka Streams has it; `oldOf` knows what downstream saw last. */
   readonly old: V | null
   /** What it is ordered by. */
   readonly time: number

@@ -150,7 +150,7 @@ export class SuppressEntries extends BufferStore<HeldSlot> implements SuppressBu
   #heldOf(slot: HeldSlot): MaybePromise<Held<unknown, unknown>> {
     const held = slot.held as HeldRecord
     return chain(this.decode(this.valueSerde, held.value), (value) =>
-      chain(this.decode(this.valueSerde, held.prior), (old) => ({
+      chain(this.decode(this.valueSerde, held.old), (old) => ({
         key: slot.key,
         value,
         old,

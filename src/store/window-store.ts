@@ -2,8 +2,10 @@
  * Values by key and window, or, with duplicates, several values by key and time (the stores of stream-stream joins).
  * changelog: the key's bytes, start (8), number of the duplicate (4), 0 where there are none.
  */
+
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
+import { endOfTime } from '../serde/windowed.ts'
 import type { WindowStoreSpec } from '../topology/store-spec.ts'
 import type { Entry, Order, WindowStore } from './contract.ts'
 import { orderOf } from './key-codec.ts'
@@ -37,7 +39,7 @@ export class WindowEntries extends TimedStore implements WindowStore {
   }
 
   protected make(key: unknown, id: unknown, time: number, discriminator: number): LiveEntry {
-    return new LiveEntry(key, id, time, time + this.#sizeMs, discriminator)
+    return new LiveEntry(key, id, time, Math.min(time + this.#sizeMs, endOfTime), discriminator)
   }
 
   entry(key: unknown, start: number): MaybePromise<LiveEntry> {
