@@ -12,15 +12,18 @@ export class MemoryDisk {
   sorted: string[] | null = null
   /** Set, it fails the next write: a full disk. */
   fault: Error | null = null
+  /** Set, reads and writes take as long as it says: a disk. */
+  wait: (() => Promise<void>) | null = null
 }
 
-const chunkRows = 256
+const chunkRows = 16
 
 export function openMemoryEngine(disk: MemoryDisk): Engine {
   return {
     name: 'memory',
     getMany(keys) {
-      return keys.map((key) => disk.rows.get(key.toString('latin1')))
+      const found = keys.map((key) => disk.rows.get(key.toString('latin1')))
+      return disk.wait === null ? found : disk.wait().then(() => found)
     },
     scan(from, to, reverse = false) {
       return memoryScan(disk, from.toString('latin1'), to.toString('latin1'), reverse)
@@ -29,9 +32,12 @@ export function openMemoryEngine(disk: MemoryDisk): Engine {
       return memoryBatch(disk)
     },
     clear(from, to) {
-      const high = to.toString('latin1')
-      for (const key of keysFrom(disk, from.toString('latin1'), high)) disk.rows.delete(key)
-      disk.sorted = null
+      const keys = keysFrom(disk, from.toString('latin1'), to.toString('latin1'))
+      const remove = (): void => {
+        for (const key of keys) disk.rows.delete(key)
+        disk.sorted = null
+      }
+      return disk.wait === null ? remove() : disk.wait().then(remove)
     },
     async close() {},
   }
@@ -53,10 +59,10 @@ function memoryScan(disk: MemoryDisk, low: string, high: string, reverse: boolea
   }))
   let at = 0
   return {
-    next(): readonly Row[] | null {
-      if (at >= rows.length) return null
+    next(): MaybePromise<readonly Row[] | null> {
       at += chunkRows
-      return rows.slice(at - chunkRows, at)
+      const chunk = at - chunkRows >= rows.length ? null : rows.slice(at - chunkRows, at)
+      return disk.wait === null ? chunk : disk.wait().then(() => chunk)
     },
     close() {},
   }
@@ -78,19 +84,23 @@ function memoryBatch(disk: MemoryDisk): EngineBatch {
       values.push(null)
     },
     write(): MaybePromise<void> {
-      const { fault } = disk
-      if (fault !== null) {
-        disk.fault = null
-        throw fault
-      }
-      for (let index = 0; index < keys.length; index++) {
-        const value = values[index] as Buffer | null
-        const key = keys[index] as string
-        if (value === null) disk.rows.delete(key)
-        else disk.rows.set(key, value)
-      }
-      disk.sorted = null
+      return disk.wait === null ? apply() : disk.wait().then(apply)
     },
+  }
+
+  function apply(): void {
+    const { fault } = disk
+    if (fault !== null) {
+      disk.fault = null
+      throw fault
+    }
+    for (let index = 0; index < keys.length; index++) {
+      const value = values[index] as Buffer | null
+      const key = keys[index] as string
+      if (value === null) disk.rows.delete(key)
+      else disk.rows.set(key, value)
+    }
+    disk.sorted = null
   }
 }
 

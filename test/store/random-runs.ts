@@ -63,16 +63,17 @@ export async function randomLife(
       }
     } else if (event < 0.12) {
       persisting = state.persist()
-      if (draw() < 0.5) await persisting
+      if (draw() < 0.4) state.trim(0)
+      if (draw() < 0.4) await persisting
     } else if (event < 0.16) {
       state.trim(draw() < 0.5 ? 0 : Math.floor(draw() * 4000))
     } else if (event < 0.18) {
-      await state.load()
+      const loading = state.load()
+      if (draw() < 0.5) await loading
     } else if (event < 0.2) {
       if (draw() < 0.3) await check()
     } else if (event < 0.22) {
       // The transaction is aborted, or the process dies: all that isn't committed is gone.
-      await persisting
       if (home.crash !== undefined && draw() < 0.5) await home.crash(state)
       else await state.close('dirty')
       forget()
