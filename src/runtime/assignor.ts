@@ -121,7 +121,7 @@ export function assignTasks(
   assert(members.length > 0, 'a group has at least one member')
   const list = membersOf(members)
   const tasks = tasksWith(specs, list, members)
-  aim(tasks, list)
+  const isUneven = aim(tasks, list)
   const misplaced = placeActive(tasks, list, options)
   const { missing, warming } = placeCopies(tasks, list, options)
   return {
@@ -135,7 +135,7 @@ export function assignTasks(
         },
       ]),
     ),
-    probing: misplaced > 0 || warming > 0,
+    probing: misplaced > 0 || warming > 0 || isUneven,
     misplaced,
     standbysMissing: missing,
   }
@@ -227,8 +227,11 @@ function lagOn(task: Task, member: Member): number {
 
 // ------------------------------------------------------------------------------------------------ target
 
-/** Gives each task its target: as few moves as quotas allow, and of those the ones that cost least. */
-function aim(tasks: readonly Task[], list: readonly Member[]): void {
+/**
+ * Gives each task its target: as few moves as quotas allow, and of those the ones that cost least. Returns whether a
+ * calm round would even out more.
+ */
+function aim(tasks: readonly Task[], list: readonly Member[]): boolean {
   const orphans = tasks.filter((task) => task.owner === null)
   for (const task of tasks) {
     if (task.owner !== null) take(task, task.owner)
@@ -249,7 +252,9 @@ function aim(tasks: readonly Task[], list: readonly Member[]): void {
   placeOrphans(orphans, list)
   moveExcess(list)
   // After a loss only what must move moves; what else would be more even waits for a calm round.
-  if (orphans.length === 0) evenState(list)
+  if (orphans.length > 0) return unevenPair(list) !== null
+  evenState(list)
+  return false
 }
 
 /** D'Hondt: one task after the other goes to the member that has fewest for its weight. Ties by what a member would keep. */
@@ -376,21 +381,8 @@ function bestToMove(giver: Member, taker: Member): Task {
 
 /** Exchanges a stateful task for a stateless one while that evens out state. The number of tasks stays. */
 function evenState(list: readonly Member[]): void {
-  for (;;) {
-    let giver: Member | null = null
-    let taker: Member | null = null
-    for (const member of list) {
-      const hasOther = member.stateful < member.tasks.size
-      if (giver === null || member.stateful / member.weight > giver.stateful / giver.weight) giver = member
-      if (
-        hasOther &&
-        (taker === null || (member.stateful + 1) / member.weight < (taker.stateful + 1) / taker.weight)
-      ) {
-        taker = member
-      }
-    }
-    if (giver === null || taker === null || giver === taker) return
-    if (giver.stateful / giver.weight <= (taker.stateful + 1) / taker.weight) return
+  for (let pair = unevenPair(list); pair !== null; pair = unevenPair(list)) {
+    const { giver, taker } = pair
     let forth: Task | null = null
     for (const task of giver.tasks) {
       if (!task.spec.stateful) continue
@@ -405,6 +397,24 @@ function evenState(list: readonly Member[]): void {
     move(exchanged, giver)
     exchanged.partner = forth
   }
+}
+
+/** Two members between which an exchange would even out state. */
+function unevenPair(list: readonly Member[]): { readonly giver: Member; readonly taker: Member } | null {
+  let giver: Member | null = null
+  let taker: Member | null = null
+  for (const member of list) {
+    const hasOther = member.stateful < member.tasks.size
+    if (giver === null || member.stateful / member.weight > giver.stateful / giver.weight) giver = member
+    if (
+      hasOther &&
+      (taker === null || (member.stateful + 1) / member.weight < (taker.stateful + 1) / taker.weight)
+    ) {
+      taker = member
+    }
+  }
+  if (giver === null || taker === null || giver === taker) return null
+  return giver.stateful / giver.weight > (taker.stateful + 1) / taker.weight ? { giver, taker } : null
 }
 
 function nearer(task: Task, than: Task, taker: Member): boolean {

@@ -80,7 +80,7 @@ describe('assignor: properties', () => {
         expectBalanced(group)
         const running = [...assignments.members.values()].flatMap((member) => member.active)
         expect(running.sort()).toEqual(group.tasks.map((task) => task.id).sort())
-        expect(assignments.probing).toBe(false)
+        expect(assignments.misplaced).toBe(0)
       }),
     )
   })
