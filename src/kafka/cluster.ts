@@ -43,7 +43,7 @@ export type Topic = {
 export type CoordinatorType = 'group' | 'transaction'
 
 /** A broker answers each lane in order, and lanes independently. */
-export type Lane = 'main' | 'second'
+export type Lane = 'main' | 'second' | 'spare'
 
 type Address = { readonly host: string; readonly port: number }
 
@@ -61,6 +61,7 @@ export class Cluster {
   #controllerId = -1
   #clusterId: string | null = null
   #bootstrap: Connection | null = null
+  #bootstrapping: Promise<Connection> | null = null
   #rotation = 0
   #refreshing: Promise<void> | null = null
   #refreshNext: { readonly topics: Set<string>; readonly done: Promise<void> } | null = null
@@ -101,33 +102,44 @@ export class Cluster {
   /** A broker that answers: one already connected, else the known ones, else those given at the start. */
   async any(): Promise<Connection> {
     if (this.#closed) throw this.#closedError()
-    for (const connection of this.#open) if (connection.isOpen) return connection
+    // Not one that is waiting: a long poll or a JoinGroup may hold up what comes behind it for long.
+    for (const connection of this.#open) if (connection.isOpen && connection.isIdle) return connection
     const failures: string[] = []
     for (const nodeId of this.#addresses.keys()) {
       try {
-        return await this.node(nodeId)
+        return await this.node(nodeId, this.#isBusy(nodeId) ? 'spare' : 'main')
       } catch (error) {
         failures.push(this.#orThrow(error))
       }
     }
+    this.#bootstrapping ??= this.#connectFirst(failures).finally(() => {
+      this.#bootstrapping = null
+    })
+    return this.#bootstrapping
+  }
+
+  /** Once for all who ask meanwhile, the brokers given at the start in turn. */
+  async #connectFirst(failures: string[]): Promise<Connection> {
     const { brokers } = this.#options
     for (let tried = 0; tried < brokers.length; tried++) {
       const broker = brokers[this.#rotation++ % brokers.length] as string
       try {
-        const connection = await this.#connect(parseAddress(broker))
-        this.#bootstrap = connection
-        return connection
+        this.#bootstrap = await this.#connect(parseAddress(broker))
+        return this.#bootstrap
       } catch (error) {
         failures.push(this.#orThrow(error))
       }
     }
-    throw new StreamsError(
-      'KAFKA_UNREACHABLE',
-      `no Kafka broker can be reached: ${[...new Set(failures)].join('; ')}`,
-      {
-        broker: brokers.join(','),
-      },
-    )
+    const text = `no Kafka broker can be reached: ${[...new Set(failures)].join('; ')}`
+    throw new StreamsError('KAFKA_UNREACHABLE', text, { broker: brokers.join(',') })
+  }
+
+  #isBusy(nodeId: number): boolean {
+    const broker = this.#addresses.get(nodeId)
+    for (const connection of this.#open) {
+      if (connection.isOpen && connection.broker === `${broker?.host}:${broker?.port}`) return true
+    }
+    return false
   }
 
   /** The connection to a broker, opened once for all who ask. */
@@ -304,7 +316,6 @@ export class Cluster {
     this.#closed = true
     for (const connection of this.#open) connection.close()
     await Promise.allSettled(this.#connections.values())
-    for (const connection of this.#open) connection.close()
     this.#open.clear()
   }
 
@@ -312,13 +323,10 @@ export class Cluster {
 
   async #connect({ host, port }: Address): Promise<Connection> {
     if (this.#closed) throw this.#closedError()
-    const connection = await Connection.open(host, port, this.#options)
-    if (this.#closed) {
-      connection.close()
-      throw this.#closedError()
-    }
-    for (const other of this.#open) if (!other.isOpen) this.#open.delete(other)
+    for (const other of this.#open) if (other.isClosed) this.#open.delete(other)
+    const connection = new Connection(host, port, this.#options)
     this.#open.add(connection)
+    await connection.open()
     return connection
   }
 
@@ -368,7 +376,7 @@ export class Cluster {
   }
 
   #disconnect(nodeId: number): void {
-    for (const lane of ['main', 'second'] as const) {
+    for (const lane of ['main', 'second', 'spare'] as const) {
       const key = `${nodeId}/${lane}`
       this.#connections.get(key)?.then(
         (connection) => connection.close(),

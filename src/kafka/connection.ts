@@ -68,6 +68,8 @@ const connectionTimeoutMs = 10_000
 const requestTimeoutMsDefault = 30_000
 // Larger than any response that is asked for: whoever sends this length does not speak Kafka.
 const responseBytesMax = 1_073_741_824
+// A quota is averaged over seconds; a broker that asks for more than this is not believed.
+const throttleMsMax = 60_000
 const lengthBytes = 4
 const scratchBytes = 65_536
 const keepAliveMs = 60_000
@@ -87,6 +89,7 @@ export class Connection {
   readonly #versions = new Map<number, { readonly min: number; readonly max: number }>()
   readonly #requestTimeoutMs: number
   #closed: StreamsError | null = null
+  #isConnecting = true
   #throttledUntil = 0
   // The frame that is arriving: its length so far, then its bytes.
   readonly #lengthBytes = Buffer.alloc(lengthBytes)
@@ -96,7 +99,7 @@ export class Connection {
   /** Where a plain socket reads to between frames. */
   readonly #scratch = Buffer.allocUnsafeSlow(scratchBytes)
 
-  private constructor(host: string, port: number, options: ConnectionOptions) {
+  constructor(host: string, port: number, options: ConnectionOptions) {
     const { kafka, clientId, logger } = options
     this.broker = `${host}:${port}`
     this.#options = options
@@ -120,20 +123,30 @@ export class Connection {
     this.#kafkajs.processData = (chunk) => this.#receive(chunk)
   }
 
-  static async open(host: string, port: number, options: ConnectionOptions): Promise<Connection> {
-    const connection = new Connection(host, port, options)
+  /** Must be awaited before anything is sent. `close` ends it, too. */
+  async open(): Promise<void> {
     try {
-      await connection.#connect()
-      return connection
+      await this.#connect()
     } catch (error) {
-      const failure = connection.#openingFailure(error)
-      connection.#fail(failure)
+      const failure = this.#closed ?? this.#openingFailure(error)
+      this.#fail(failure)
       throw failure
+    } finally {
+      this.#isConnecting = false
     }
   }
 
   get isOpen(): boolean {
-    return this.#closed === null
+    return this.#closed === null && !this.#isConnecting
+  }
+
+  get isClosed(): boolean {
+    return this.#closed !== null
+  }
+
+  /** Nothing is in flight: what is sent is answered at once. */
+  get isIdle(): boolean {
+    return this.#inFlight.size === 0
   }
 
   /** The newest version that both ends speak, at least `least`. */
@@ -151,11 +164,11 @@ export class Connection {
     return version
   }
 
-  /** `timeoutMs` is on top of what the broker itself may take its time for. */
+  /** `waitMs` is what the broker may take its time for, on top of the time-out: the request's own, or kafkajs' option. */
   async send<A extends AnyApi>(
     api: A,
     request: RequestInOf<A>,
-    options: { readonly least?: number; readonly waitMs?: number } = {},
+    options: { readonly least?: number; readonly waitMs?: number; readonly timeoutMs?: number } = {},
   ): Promise<ResponseOf<A>> {
     const version = this.version(api, options.least)
     await this.#ready()
@@ -229,7 +242,7 @@ export class Connection {
   /** Waits out a quota and renews the authentication; both are rare, and nothing is awaited without them. */
   #ready(): Promise<void> | undefined {
     const { clock } = this.#options
-    if (this.#kafkajs.sasl !== null && !this.#kafkajs.isAuthenticated() && this.isOpen) {
+    if (this.#kafkajs.sasl !== null && !this.#kafkajs.isAuthenticated() && this.#closed === null) {
       return this.#kafkajs.authenticate().catch((error: unknown) => {
         const failure = this.#openingFailure(error)
         this.#fail(failure)
@@ -289,8 +302,9 @@ export class Connection {
       ) as ResponseOf<A>
       const { throttleTimeMs } = response as { readonly throttleTimeMs?: number }
       if (throttleTimeMs !== undefined && throttleTimeMs > 0) {
-        this.#options.logger.debug(`broker ${this.broker} throttles this client for ${throttleTimeMs} ms`)
-        this.#throttledUntil = Math.max(this.#throttledUntil, this.#options.clock.now() + throttleTimeMs)
+        const waitMs = Math.min(throttleTimeMs, throttleMsMax)
+        this.#options.logger.debug(`broker ${this.broker} throttles this client for ${waitMs} ms`)
+        this.#throttledUntil = Math.max(this.#throttledUntil, this.#options.clock.now() + waitMs)
       }
       return response
     } catch (error) {
@@ -396,7 +410,8 @@ export class Connection {
     }
     this.#kafkajs.rejectRequests(error)
     this.#kafkajs.requestQueue.destroy()
-    this.#kafkajs.socket?.destroy()
+    // An error ends kafkajs' wait for the connection; afterwards nobody listens for one.
+    this.#kafkajs.socket?.destroy(this.#isConnecting ? error : undefined)
   }
 
   #unreachable(what: string, cause: unknown): StreamsError {

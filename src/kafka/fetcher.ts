@@ -224,7 +224,7 @@ class KafkaFetcher implements Fetcher {
 
   #requestFailed(failure: StreamsError, positions: readonly Position[]): void {
     if (failure.verdict !== 'retry') {
-      for (const position of positions) this.#positions.delete(position.key)
+      this.#positions.clear()
       this.#options.onError(failure, null)
       return
     }
@@ -241,13 +241,14 @@ class KafkaFetcher implements Fetcher {
 
   #take(
     response: FetchResponse,
-    asked: ReadonlyMap<string, { readonly position: Position; readonly offset: number }>,
+    asked: Map<string, { readonly position: Position; readonly offset: number }>,
   ): void {
     const stale: Position[] = []
     for (const { name, partitions } of response.topics) {
       for (const found of partitions) {
         const request = asked.get(`${name}-${found.partition}`)
         if (request === undefined) continue
+        asked.delete(request.position.key)
         const { position, offset } = request
         // Removed, sought elsewhere, or the fetcher was closed by a callback before.
         if (this.#positions.get(position.key) !== position) continue
@@ -255,6 +256,8 @@ class KafkaFetcher implements Fetcher {
         else this.#partitionFailed(position, found.errorCode, stale)
       }
     }
+    // What was asked for and not answered is asked for again, but not at once and for ever.
+    for (const { position } of asked.values()) this.#backOff(position)
     if (stale.length > 0) void this.#refresh(stale)
   }
 

@@ -68,6 +68,8 @@ class KafkaGroupMember implements GroupMember {
   /** The beat of the current generation; null while joining. */
   #beat: { timer: Timer | null } | null = null
   #heardAt = 0
+  /** The owner is being called, and may itself be waiting for `close`. */
+  #isCalling = false
 
   constructor(cluster: Cluster, options: MemberOptions, logger: Logger) {
     this.#cluster = cluster
@@ -123,7 +125,16 @@ class KafkaGroupMember implements GroupMember {
   async close(): Promise<void> {
     this.#stop()
     await this.#cluster.close()
-    await this.#run
+    if (!this.#isCalling) await this.#run
+  }
+
+  async #call<T>(callback: () => Promise<T>): Promise<T> {
+    this.#isCalling = true
+    try {
+      return await callback()
+    } finally {
+      this.#isCalling = false
+    }
   }
 
   #stop(): void {
@@ -163,7 +174,7 @@ class KafkaGroupMember implements GroupMember {
 
   async #oneGeneration(): Promise<void> {
     const { groupId } = this.#options
-    if (this.#generation >= 0) await this.#options.onRebalance()
+    if (this.#generation >= 0) await this.#call(() => this.#options.onRebalance())
     const reason = this.#reason
     if (reason?.kind === 'lost') return this.#lost(reason.error)
     if (reason?.kind === 'fatal') throw reason.error
@@ -185,7 +196,8 @@ class KafkaGroupMember implements GroupMember {
       }
       throw error
     }
-    await this.#options.onAssigned(assigned, this.identity)
+    if (this.#isClosed) return
+    await this.#call(() => this.#options.onAssigned(assigned, this.identity))
     while (this.#reason === null) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve
@@ -217,7 +229,7 @@ class KafkaGroupMember implements GroupMember {
     this.#generation = -1
     this.#memberId = ''
     this.#reason = this.#isClosed ? { kind: 'closed' } : null
-    if (held && !this.#isClosed) await this.#options.onLost(error)
+    if (held && !this.#isClosed) await this.#call(() => this.#options.onLost(error))
   }
 
   #fatal(error: StreamsError): void {
@@ -274,7 +286,7 @@ class KafkaGroupMember implements GroupMember {
     const { groupId, instanceId, protocolName, rebalanceTimeoutMs } = this.#options
     const isLeader = joined.leader === joined.memberId && !joined.skipAssignment
     const given = isLeader
-      ? await this.#options.assign(this.#subscriptions(joined))
+      ? await this.#call(() => this.#options.assign(this.#subscriptions(joined)))
       : new Map<string, MemberAssignment>()
     try {
       const connection = await this.#cluster.coordinator('group', groupId)
@@ -385,7 +397,7 @@ class KafkaGroupMember implements GroupMember {
   }
 
   async #heartbeat(beat: { timer: Timer | null }): Promise<void> {
-    const { groupId, instanceId, heartbeatIntervalMs } = this.#options
+    const { groupId, instanceId, heartbeatIntervalMs, sessionTimeoutMs } = this.#options
     try {
       const connection = await this.#cluster.coordinator('group', groupId, 'second')
       const { errorCode } = await connection.send(
@@ -396,7 +408,8 @@ class KafkaGroupMember implements GroupMember {
           memberId: this.#memberId,
           groupInstanceId: instanceId ?? null,
         },
-        { least: 3 },
+        // A broker that hangs is noticed while there is time to find another.
+        { least: 3, timeoutMs: Math.ceil(sessionTimeoutMs / 3) },
       )
       if (this.#beat !== beat) return
       if (errorCode !== 0) throw this.#groupRefusal(errorCode, `heartbeat to group ${groupId}`)

@@ -45,6 +45,8 @@ const inFlightMax = 5
 /** After its creation a topic takes a moment to be known everywhere; after this it is taken as missing. */
 const topicMissingMs = 10_000
 const allReplicas = -1
+/** How long the broker waits for its replicas: less than what the connection waits for the broker. */
+const replicationMs = 20_000
 // Own id and epoch in InitProducerId since version 3, member and generation in TxnOffsetCommit since version 3.
 const bumpSince = 3
 const fencedOffsetsSince = 3
@@ -321,7 +323,7 @@ class KafkaProducer implements Producer {
       const { topics } = await connection.send(produce, {
         transactionalId: this.#transactionalId,
         acks: allReplicas,
-        timeoutMs: this.#options.deliveryTimeoutMs,
+        timeoutMs: Math.min(this.#options.deliveryTimeoutMs, replicationMs),
         topics: byTopic(
           request.map((outgoing) => ({ ...outgoing.lane, outgoing })),
           ({ partition, outgoing }) => {
