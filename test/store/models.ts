@@ -453,6 +453,7 @@ export class VersionedModel extends Model<Versions> {
 type HeldRow = {
   key: string
   value: unknown
+  old: unknown
   prior: unknown
   time: number
   timestamp: number
@@ -476,8 +477,8 @@ export class SuppressModel extends Model<HeldRow[]> {
       await store.hold(key, value, old, time, time + 1, headers, origin)
       const there = this.data.find((held) => held.key === key)
       if (there === undefined)
-        this.data.push({ key, value, prior: old, time, timestamp: time + 1, sequence: 0 })
-      else Object.assign(there, { value, timestamp: time + 1 })
+        this.data.push({ key, value, old, prior: old, time, timestamp: time + 1, sequence: 0 })
+      else Object.assign(there, { value, old, timestamp: time + 1 })
       return
     }
     if (draw() < 0.3) {
@@ -492,7 +493,7 @@ export class SuppressModel extends Model<HeldRow[]> {
     expect(held).toEqual({
       key: expected.key,
       value: expected.value,
-      old: expected.prior,
+      old: expected.old,
       time: expected.time,
       timestamp: expected.timestamp,
       headers,
@@ -536,7 +537,7 @@ export class JoinBufferModel extends Model<{ observed: number; sequence: number;
       expect(taken).toBe(data.observed - this.#graceMs <= time)
       if (!taken) return
       data.observed = Math.max(data.observed, time)
-      data.rows.push({ key, value, prior: null, time, timestamp: time, sequence: ++data.sequence })
+      data.rows.push({ key, value, old: null, prior: null, time, timestamp: time, sequence: ++data.sequence })
       return
     }
     const expected = this.#sorted()[0] as HeldRow
