@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { silentLogger } from '../../src/base/logger.ts'
 import { connect, type KafkaClient } from '../../src/kafka/index.ts'
@@ -45,6 +47,30 @@ const group = graphOf([
 ])
 
 describe('internal topics: settings as Kafka Streams gives them', () => {
+  test('a topology with a store of each kind, equal to what Kafka Streams 4.3.0 computed for it', () => {
+    const recorded = JSON.parse(
+      readFileSync(fileURLToPath(new URL('./fixtures/internal-topics.json', import.meta.url)), 'utf8'),
+    ) as Record<string, Record<string, string>>
+    const graph = graphOf([
+      {
+        name: 'windows',
+        reads: ['orders'],
+        writes: ['by-user-repartition'],
+        stores: [
+          stores.window('w', { ...both, retention: '1h', windowSize: '5m' }),
+          stores.session('s', { ...both, retention: '2h' }),
+          stores.versioned('v', { ...both, historyRetention: '3h' }),
+        ],
+      },
+      { name: 'count', reads: ['by-user-repartition'], stores: [counts] },
+    ])
+    const ours = plan(graph, { orders: 3 }).topics.map(({ name, configs }) => {
+      const { 'message.timestamp.after.max.ms': _, ...rest } = configs
+      return [name, rest]
+    })
+    expect(Object.fromEntries(ours)).toEqual(recorded)
+  })
+
   const ours = {
     'message.timestamp.type': 'CreateTime',
     'message.timestamp.after.max.ms': '9223372036854775807',
