@@ -53,7 +53,7 @@ describe('kafkajs on the embedded Kafka', () => {
     const timestamp = String(Date.now() - 5000)
     await producer.send({ topic, messages: [{ key: 'k', value: 'v', headers: { trace: 'on' }, timestamp }] })
     await producer.disconnect()
-    const consumer = client.consumer({ groupId: unique('group') })
+    const consumer = client.consumer({ groupId: unique('group'), maxWaitTimeInMs: 100 })
     await consumer.connect()
     await consumer.subscribe({ topic, fromBeginning: true })
     const message = await new Promise<Record<string, unknown>>((resolve) => {
@@ -76,11 +76,11 @@ describe('kafkajs on the embedded Kafka', () => {
     const [topic, groupId] = [unique('topic'), unique('group')]
     kafka.createTopic(topic)
     await send(topic, ['a', 'b'])
-    const first = client.consumer({ groupId })
+    const first = client.consumer({ groupId, heartbeatInterval: 100, maxWaitTimeInMs: 100 })
     expect(await readAll(first, topic, 2)).toEqual(['a', 'b'])
     await first.disconnect()
     await send(topic, ['c'])
-    const second = client.consumer({ groupId })
+    const second = client.consumer({ groupId, heartbeatInterval: 100, maxWaitTimeInMs: 100 })
     expect(await readAll(second, topic, 1)).toEqual(['c'])
     await second.disconnect()
     expect(kafka.committedOffset(groupId, topic, 0)).toBe(3)
@@ -89,7 +89,10 @@ describe('kafkajs on the embedded Kafka', () => {
   test('two consumers share the partitions, one leaves and the other has them all', async () => {
     const [topic, groupId] = [unique('topic'), unique('group')]
     kafka.createTopic(topic, 4)
-    const consumers = [client.consumer({ groupId }), client.consumer({ groupId })]
+    const consumers = [
+      client.consumer({ groupId, heartbeatInterval: 100, maxWaitTimeInMs: 100 }),
+      client.consumer({ groupId, heartbeatInterval: 100, maxWaitTimeInMs: 100 }),
+    ]
     const assigned = consumers.map((): number[] => [])
     for (const [index, consumer] of consumers.entries()) {
       consumer.on('consumer.group_join', ({ payload }) => {
@@ -138,7 +141,11 @@ describe('kafkajs on the embedded Kafka', () => {
       else await transaction.abort()
     }
     await producer.disconnect()
-    const consumer = client.consumer({ groupId: unique('group'), readUncommitted: false })
+    const consumer = client.consumer({
+      groupId: unique('group'),
+      readUncommitted: false,
+      maxWaitTimeInMs: 100,
+    })
     expect(await readAll(consumer, topic, 2)).toEqual(['kept', 'kept too'])
     await consumer.disconnect()
     expect(kafka.committedOffset(groupId, topic, 0)).toBe(3)
