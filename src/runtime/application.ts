@@ -11,11 +11,13 @@ import { type Clock, systemClock } from '../base/clock.ts'
 import { StreamsError } from '../base/errors.ts'
 import { jsonLine, type LevelSwitch, type Logger, lineLogger, textLine, toLogger } from '../base/logger.ts'
 import { connect, type KafkaClient } from '../kafka/index.ts'
+import { localTasks } from '../store/folder.ts'
 import type { Topology } from '../topology/topology.ts'
 import { guarantees } from './commit.ts'
 import { createGlobals, createThread, type EngineParts, type ThreadEvents } from './engine.ts'
 import type { GlobalStores } from './global.ts'
 import { Group } from './group.ts'
+import { unknownLag } from './group-protocol.ts'
 import type { Hooks } from './hooks.ts'
 import { type Config, type EngineOptions, resolveConfig } from './options.ts'
 import { openProcessId, type ProcessId } from './process-id.ts'
@@ -290,7 +292,10 @@ export class Millrace {
           : [],
       endpoint: () => settings.advertisedAddress,
       pool: this.#pool,
-      storedTasks: async () => new Map(),
+      storedTasks: async () =>
+        new Map(
+          (await localTasks(settings.stateDir, settings.applicationId)).map((task) => [task, unknownLag]),
+        ),
       assigned: (_assignment, active) => {
         this.#assigned = active
         for (const task of [...this.#running])

@@ -29,6 +29,7 @@ import {
   type RosterEntry,
   runningLag,
   shareOut,
+  unknownLag,
 } from './group-protocol.ts'
 import type { Hooks } from './hooks.ts'
 import { ensureInternalTopics } from './internal-topics.ts'
@@ -59,6 +60,8 @@ export type GroupOptions = {
 }
 
 const patternIntervalMs = 10_000
+/** How often a warm-up is asked whether it has caught up. */
+const warmupIntervalMs = 200
 
 export class Group {
   readonly #options: GroupOptions
@@ -68,9 +71,12 @@ export class Group {
   /** Partitions of the active tasks, as the last assignment gave them. */
   #owned: readonly TopicPartition[] = []
   #roster: readonly RosterEntry[] = []
+  #standby: readonly string[] = []
+  #warmup: readonly string[] = []
   #share = 1
   #shutdown = false
   #probe: Timer | null = null
+  #warm: Timer | null = null
   #patterns: Timer | null = null
   #rebalanceStartedAt = 0
 
@@ -119,6 +125,7 @@ export class Group {
   async close(leave: boolean): Promise<void> {
     this.#probe?.cancel()
     this.#patterns?.cancel()
+    this.#warm?.cancel()
     if (leave) await this.#member.leave()
     await this.#member.close()
   }
@@ -132,7 +139,10 @@ export class Group {
       taskSources(graph).flatMap((source) => topicsOf(source, settings.applicationId, this.#counts.keys())),
     )
     const lags = new Map(this.#stored)
-    for (const task of pool.tasks) lags.set(task, runningLag)
+    for (const { tasks } of pool.threads.map((thread) => thread.status())) {
+      for (const { task, lag } of tasks) lags.set(task, lag ?? unknownLag)
+    }
+    for (const task of pool.tasks('active')) lags.set(task, runningLag)
     const userData = encodeSubscription({
       processId,
       capacity: Math.max(1, pool.threads.length),
@@ -141,8 +151,8 @@ export class Group {
       libraryVersion,
       transactionalIds: transactionalIds(),
       lags,
-      standby: [],
-      warmup: [],
+      standby: this.#standby,
+      warmup: this.#warmup,
       tags: new Map(Object.entries(settings.clientTags)),
       endpoint: endpoint(),
       behindMs: 0,
@@ -174,12 +184,18 @@ export class Group {
     this.#counts = await partitionCounts(client.admin, graph, settings.applicationId)
     const specs = this.#specs(this.#counts)
     const byId = new Map(specs.map((spec) => [spec.id, spec]))
-    const active = assignment.active.flatMap((id) => {
-      const spec = byId.get(id)
-      return spec === undefined ? [] : [this.#taskAssignment(spec)]
-    })
+    const tasksOfRole = (ids: readonly string[], role: TaskAssignment['role']) =>
+      ids.flatMap((id) => {
+        const spec = byId.get(id)
+        return spec === undefined ? [] : [this.#taskAssignment(spec, role)]
+      })
+    const active = tasksOfRole(assignment.active, 'active')
+    this.#standby = assignment.standby
+    this.#warmup = assignment.warmup
+    const replicas = tasksOfRole([...new Set([...assignment.standby, ...assignment.warmup])], 'standby')
     this.#owned = given.partitions
-    const { revoked } = await pool.apply(active, identity, assignment.fence)
+    const before = new Set(pool.tasks('active'))
+    const { revoked } = await pool.apply([...active, ...replicas], identity, assignment.fence)
     hooks.rebalanced?.(
       identity.generation,
       active.length,
@@ -188,7 +204,9 @@ export class Group {
     )
     this.#options.assigned(assignment, active)
     // The cooperative protocol's second half: who gave something up joins again, so that it can be given on.
-    if (revoked.length > 0) this.#member.rejoin(`gave up ${revoked.length} tasks`)
+    const gaveUp = revoked.filter((task) => before.has(task))
+    if (gaveUp.length > 0) this.#member.rejoin(`gave up ${gaveUp.length} tasks`)
+    this.#watchWarmups(assignment.warmup)
     if (assignment.probing) {
       this.#probe = clock.after(settings.probingRebalanceIntervalMs, () => this.#member.rejoin('probing'))
     }
@@ -201,7 +219,25 @@ export class Group {
     await this.#options.pool.lose()
   }
 
-  #taskAssignment(spec: TaskSpec): TaskAssignment {
+  /** Says so when what is prepared here has caught up: then its task can move. */
+  #watchWarmups(warmup: readonly string[]): void {
+    this.#warm?.cancel()
+    this.#warm = null
+    if (warmup.length === 0) return
+    const { pool, clock, settings } = this.#options
+    this.#warm = clock.after(warmupIntervalMs, () => {
+      const lags = new Map(
+        pool.threads.flatMap((thread) => thread.status().tasks.map(({ task, lag }) => [task, lag])),
+      )
+      const ready = warmup.filter(
+        (task) => (lags.get(task) ?? Number.POSITIVE_INFINITY) <= settings.acceptableRecoveryLag,
+      )
+      if (ready.length > 0) this.#member.rejoin(`${ready.join(', ')} caught up`)
+      else this.#watchWarmups(warmup)
+    })
+  }
+
+  #taskAssignment(spec: TaskSpec, role: TaskAssignment['role']): TaskAssignment {
     const { graph, settings } = this.#options
     const subtopology = graph.subtopologies.find(({ index }) => index === spec.subtopology)
     const inputs = (subtopology === undefined ? [] : sourcesOf(graph, subtopology)).flatMap((source) =>
@@ -209,7 +245,7 @@ export class Group {
         .filter((topic) => spec.partition < (this.#counts.get(topic) ?? 0))
         .map((topic) => ({ topic, partition: spec.partition, source: source.name })),
     )
-    return { id: spec.id, subtopology: spec.subtopology, partition: spec.partition, inputs }
+    return { id: spec.id, role, subtopology: spec.subtopology, partition: spec.partition, inputs }
   }
 
   #specs(counts: PartitionCounts): TaskSpec[] {

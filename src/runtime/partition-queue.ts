@@ -21,6 +21,7 @@ export type QueueOwner = {
   /** Decides what a record that can't be read becomes: returns to skip it, throws to stop. */
   unreadable(error: unknown, queue: PartitionQueue, raw: RawRecord): MaybePromise<void>
   drop(reason: DropReason, queue: PartitionQueue): void
+  wallClock(): number
 }
 
 export class PartitionQueue {
@@ -207,7 +208,8 @@ export class PartitionQueue {
     const { topic, partition, offset, timestamp, headers, partitionTime } = this
     let extracted: unknown
     try {
-      extracted = extractor(value, key, { topic, partition, offset, timestamp, headers }, partitionTime)
+      const record = { topic, partition, offset, timestamp, headers }
+      extracted = extractor(value, key, record, partitionTime, this.#owner.wallClock())
     } catch (cause) {
       throw this.#fatal(
         `the timestamp extractor threw: ${cause instanceof Error ? cause.message : String(cause)}`,

@@ -43,6 +43,8 @@ type Following = {
   readonly endOffset: number
   readonly done: (error: StreamsError | null) => void
   position: number
+  /** Where the changelog ends, as last heard; -1 before. */
+  lastEnd: number
   records: number
   /** Chunks are applied one after another, also where the engine takes its time. */
   applying: Promise<void>
@@ -116,9 +118,15 @@ export class Restorer {
     }
   }
 
-  /** Records of a task's changelogs that are not applied, as last heard. */
-  position(changelog: TopicPartition): number | null {
-    return this.#following.get(key(changelog))?.position ?? null
+  /** Records of a task's changelogs that are not applied, as far as is known; null: not yet. */
+  lag(task: string): number | null {
+    let lag = 0
+    for (const following of this.#following.values()) {
+      if (following.task !== task) continue
+      if (following.lastEnd < 0) return null
+      lag += Math.max(0, following.lastEnd - following.position)
+    }
+    return lag
   }
 
   async close(): Promise<void> {
@@ -138,6 +146,7 @@ export class Restorer {
         endOffset: end,
         done: (error) => (error === null ? resolve() : reject(error)),
         position: start,
+        lastEnd: -1,
         records: 0,
         applying: Promise.resolve(),
       }
@@ -156,7 +165,10 @@ export class Restorer {
       waitMs: 100,
       offsetReset: () => 'none',
       onChunk: (chunk) => this.#onChunk(chunk),
-      onEnds: () => {},
+      onEnds: (partition, highWatermark) => {
+        const following = this.#following.get(key(partition))
+        if (following !== undefined) following.lastEnd = highWatermark
+      },
       onReset: () => {},
       onError: (error, partition) => this.#onError(error, partition),
     })

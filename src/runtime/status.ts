@@ -15,6 +15,8 @@ export type TaskStatus = {
   readonly role: 'active' | 'standby'
   readonly state: 'created' | 'restoring' | 'running' | 'suspended' | 'closed'
   readonly streamTime: number
+  /** Records by which a standby is behind; null while that isn't known, and for active tasks. */
+  readonly lag: number | null
   readonly inputs: readonly {
     readonly topic: string
     readonly partition: number

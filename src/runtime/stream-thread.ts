@@ -38,6 +38,8 @@ import { Task, type TaskInput, type TaskSettings } from './task.ts'
 /** What a thread is told of a task: enough to open it. */
 export type TaskAssignment = {
   readonly id: string
+  /** A standby follows the changelogs of a task that runs elsewhere. */
+  readonly role: 'active' | 'standby'
   readonly subtopology: number
   readonly partition: number
   readonly inputs: readonly (TopicPartition & { readonly source: string })[]
@@ -112,6 +114,8 @@ type Slot = {
   /** Says that the opening under way is for nothing. */
   cancelled: boolean
   opened: Promise<void>
+  /** Of a standby. */
+  standby: TaskState | null
   committed: Map<string, number>
 }
 
@@ -243,12 +247,14 @@ export class StreamThread {
         budget: 1024,
         cancelled: false,
         opened: Promise.resolve(),
+        standby: null,
         committed: new Map(),
       }
       this.#slots.set(assignment.id, slot)
-      for (const input of assignment.inputs) this.#byPartition.set(key(input), slot)
+      if (assignment.role === 'active')
+        for (const input of assignment.inputs) this.#byPartition.set(key(input), slot)
       this.#options.hooks.taskCreated?.(this.name, assignment.id)
-      slot.opened = fenced.then(() => this.#open(slot))
+      slot.opened = (assignment.role === 'active' ? fenced : Promise.resolve()).then(() => this.#open(slot))
     }
   }
 
@@ -322,7 +328,7 @@ export class StreamThread {
       transactionalId: this.#transactionalId,
       tasks: [...this.#slots.values()].map((slot) => ({
         task: slot.assignment.id,
-        role: 'active',
+        role: slot.assignment.role,
         state: slot.state,
         streamTime: slot.task?.streamTime() ?? -1,
         inputs: slot.assignment.inputs.map((input) => {
@@ -335,11 +341,13 @@ export class StreamThread {
             endOffset: queue === undefined || queue.endOffset < 0 ? null : queue.endOffset,
           }
         }),
-        stores: (slot.task?.state.positions() ?? []).map(({ store, offset }) => ({
-          store,
-          offset,
-          endOffset: null,
-        })),
+        lag: slot.standby === null ? null : this.#restorer.lag(slot.assignment.id),
+        stores:
+          (slot.task?.state ?? slot.standby)?.positions().map(({ store, offset }) => ({
+            store,
+            offset,
+            endOffset: null,
+          })) ?? [],
       })),
     }
   }
@@ -543,7 +551,7 @@ export class StreamThread {
     const deadline = this.#clock.now() + settings.taskTimeoutMs
     for (let attempt = 0; !slot.cancelled; attempt++) {
       try {
-        await this.#openOnce(slot)
+        await (assignment.role === 'active' ? this.#openOnce(slot) : this.#follow(slot))
         return
       } catch (thrown) {
         const error = asStreamsError(thrown)
@@ -638,6 +646,39 @@ export class StreamThread {
     }
   }
 
+  /** A standby: opens the state and follows its changelogs until it is taken away. */
+  async #follow(slot: Slot): Promise<void> {
+    const { assignment } = slot
+    const { graph, owner } = this.#options
+    const subtopology = graph.subtopologies.find(({ index }) => index === assignment.subtopology)
+    assert(subtopology !== undefined, `no sub-topology ${assignment.subtopology}`)
+    // A source topic that serves as changelog is not followed: beyond what its task has committed it is input.
+    const changelogs: Changelog[] = subtopology.stores
+      .filter(({ changelog }) => changelog !== null && changelog.sourceTopic === null)
+      .map((spec) => ({
+        store: spec.name,
+        topic: owner.changelogTopic(spec),
+        partition: assignment.partition,
+        limit: null,
+      }))
+    const topicIds = await this.#topicIds(changelogs)
+    const record: RecordContext = { topic: null, partition: -1, offset: -1 }
+    const state = await owner.openState(assignment, subtopology.stores, record, topicIds)
+    try {
+      await this.#judgeState(assignment.id, state, changelogs, topicIds)
+      if (slot.cancelled) return
+      slot.standby = state
+      slot.state = 'running'
+      await this.#restorer.follow(assignment.id, state, changelogs)
+    } catch (error) {
+      if (error instanceof StreamsError && error.verdict === 'restore' && !slot.cancelled) await state.wipe()
+      throw error
+    } finally {
+      slot.standby = null
+      await state.close(slot.cancelled ? 'clean' : 'dirty').catch((error) => this.#logger.warn(String(error)))
+    }
+  }
+
   async #topicIds(changelogs: readonly Changelog[]): Promise<ReadonlyMap<string, string>> {
     if (changelogs.length === 0) return new Map()
     const topics = await this.#options.client.admin.topics([...new Set(changelogs.map(({ topic }) => topic))])
@@ -702,11 +743,12 @@ export class StreamThread {
     slot.cancelled = true
     this.#slots.delete(assignment.id)
     for (const input of assignment.inputs) {
-      if (this.#byPartition.get(key(input)) === slot) this.#byPartition.delete(key(input))
+      if (this.#byPartition.get(key(input)) !== slot) continue
+      this.#byPartition.delete(key(input))
       this.#fetcher.remove(input)
     }
     await this.#restorer.stop(assignment.id)
-    if (slot.state === 'restoring' || slot.state === 'created') await slot.opened.catch(() => undefined)
+    if (slot.task === null) await slot.opened.catch(() => undefined)
     const { task } = slot
     slot.task = null
     slot.state = 'closed'
@@ -975,6 +1017,7 @@ export class StreamThread {
     this.#output = this.#newOutput()
     for (const chunk of this.#admitted.splice(0)) chunk.release()
     for (const slot of this.#slots.values()) {
+      if (slot.assignment.role !== 'active') continue
       for (const input of slot.assignment.inputs) this.#fetcher.remove(input)
       const { task } = slot
       slot.task = null
@@ -994,6 +1037,7 @@ export class StreamThread {
 
   #reopen(): void {
     for (const slot of this.#slots.values()) {
+      if (slot.assignment.role !== 'active') continue
       if (slot.state === 'restoring' && slot.task === null && !slot.cancelled) {
         // Still being opened: it never was part of what was rolled back. Those that ran have state 'running'.
         continue

@@ -34,9 +34,9 @@ export class ThreadPool {
     return this.#threads
   }
 
-  /** Tasks that are owned by some thread here. */
-  get tasks(): readonly string[] {
-    return [...this.#owners.keys()]
+  /** Tasks of this role that some thread here owns. */
+  tasks(role: TaskAssignment['role']): readonly string[] {
+    return [...this.#assignments.values()].filter((task) => task.role === role).map(({ id }) => id)
   }
 
   ownerOf(task: string): ThreadHandle | undefined {
@@ -84,7 +84,8 @@ export class ThreadPool {
     const wanted = new Map(tasks.map((task) => [task.id, task]))
     const leaving = new Map<ThreadHandle, string[]>()
     for (const [task, owner] of this.#owners) {
-      if (wanted.has(task)) continue
+      // A standby that becomes active is closed first, and opened again on the same folder.
+      if (wanted.get(task)?.role === this.#assignments.get(task)?.role) continue
       leaving.set(owner, [...(leaving.get(owner) ?? []), task])
     }
     const revoked = [...leaving.values()].flat()
