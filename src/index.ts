@@ -6,6 +6,7 @@ export { type DropReason, dropReasons } from './base/drop.ts'
 export type { Duration } from './base/duration.ts'
 export { type About, type ErrorCode, errorCodes, StreamsError, type Verdict } from './base/errors.ts'
 export { type Header, type Headers, noHeaders } from './base/headers.ts'
+export type { GivenLogger, Logger, LogLevel } from './base/logger.ts'
 export type { MaybePromise } from './base/maybe-promise.ts'
 export { BranchedKStream, type BranchOptions } from './dsl/branched-kstream.ts'
 export {
@@ -28,8 +29,17 @@ export {
   type ToOptions,
 } from './dsl/kstream.ts'
 export { type ForeignKeyJoinOptions, KTable, type TableJoiner } from './dsl/ktable.ts'
-export { type BuilderOptions, type ConsumedOptions, StreamsBuilder } from './dsl/streams-builder.ts'
-export { type BufferOptions, type Suppression, untilTimeLimit, untilWindowCloses } from './dsl/suppressed.ts'
+export {
+  type BuilderOptions,
+  type ConsumedOptions,
+  StreamsBuilder,
+} from './dsl/streams-builder.ts'
+export {
+  type BufferOptions,
+  type Suppression,
+  untilTimeLimit,
+  untilWindowCloses,
+} from './dsl/suppressed.ts'
 export type {
   Action,
   Aggregator,
@@ -61,10 +71,13 @@ export {
   unlimited,
   type Within,
 } from './dsl/windows.ts'
+export type { Config } from './runtime/options.ts'
+export type { ApplicationState, ApplicationStatus } from './runtime/status.ts'
 export type { JsonValue } from './serde/json.ts'
 export { type Serde, type SerdeFunctions, serde } from './serde/serde.ts'
 export { serdes } from './serde/serdes.ts'
 export { endOfTime, Windowed } from './serde/windowed.ts'
+export { Millrace } from './service/millrace.ts'
 export type { JsonNode, JsonStore, JsonTopology } from './topology/describe.ts'
 export type { Emission, RecordInfo, TimestampExtractor } from './topology/node.ts'
 export type {
@@ -92,6 +105,7 @@ export type {
 } from './topology/processor.ts'
 export type { StoreSpec } from './topology/store-spec.ts'
 export { type StoreOptions, stores, type WindowStoreOptions } from './topology/stores.ts'
+export { timestamps } from './topology/timestamps.ts'
 export {
   type GlobalStoreOptions,
   type MakeProcessor,

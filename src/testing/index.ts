@@ -4,3 +4,4 @@
 export { type About, type ErrorCode, StreamsError, type Verdict } from '../base/errors.ts'
 export type { ApiName, InterceptedRequest, Interception, Interceptor, Reaction } from '../broker/faults.ts'
 export { EmbeddedKafka, type EmbeddedKafkaOptions, type KafkaRecord } from './embedded-kafka.ts'
+export { type Generate, type GenerateContext, type GeneratedRecord, seededContext } from './generator.ts'

@@ -1,0 +1,79 @@
+/** `millrace run`: a topology file as a service. */
+import { watch } from 'node:fs'
+import { basename, dirname } from 'node:path'
+import { changedSettings } from '../../base/options.ts'
+import { type Config, type EngineOptions, options } from '../../runtime/options.ts'
+import { Millrace } from '../../service/millrace.ts'
+import { type ExitCode, exitCodes } from '../exit.ts'
+import type { Io } from '../io.ts'
+import { resolveSettings, type SettingSources } from '../settings.ts'
+import { untilSignal } from '../signals.ts'
+import { loadTopologyFile } from '../topology-file.ts'
+
+export async function run(io: Io, given: Readonly<Record<string, unknown>>, file: string): Promise<ExitCode> {
+  const topology = await loadTopologyFile(io.cwd, file)
+  const sources: SettingSources = {
+    topology,
+    configFile: given['config'] as string | undefined,
+    flags: given,
+  }
+  const { values, configPath } = await resolveSettings(io, sources)
+  const application = new Millrace(
+    values.threads > 1 ? topology.url : await topology.topology(values),
+    values as unknown as Config,
+  )
+  const ended = new Promise<void>((_, reject) => {
+    application.onState((state) => {
+      if (state === 'error') reject(application.error)
+    })
+  })
+  // Whoever waits for it does so only once the start has succeeded.
+  ended.catch(() => {})
+  const stopWatching =
+    configPath === null ? () => {} : watchSettings(configPath, () => takeOver(io, sources, application))
+  try {
+    // A signal also ends a start that takes long: a restore, a broker that isn't there.
+    const started = application.start().then(() => ended)
+    const signal = await untilSignal(io, started)
+    application.logger.info(
+      `${signal ?? 'the end'}: finishing, at most ${values.closeTimeoutMs} ms; a second signal ends at once`,
+    )
+    return exitCodes.done
+  } finally {
+    stopWatching()
+    await application.close()
+  }
+}
+
+/** What can change while running does; of the rest is said that it waits for a restart. */
+async function takeOver(io: Io, sources: SettingSources, application: Millrace): Promise<void> {
+  const { logger } = application
+  let next: EngineOptions
+  try {
+    next = (await resolveSettings(io, sources)).values
+  } catch (error) {
+    logger.error('the configuration file has mistakes and was not taken over', { error })
+    return
+  }
+  const before = { ...application.settings, logLevel: application.logLevel }
+  const { live, restart } = changedSettings(options, before, next)
+  if (live.includes('logLevel')) application.logLevel = next.logLevel
+  if (live.length > 0) logger.info(`taken over from the configuration file: ${live.join(', ')}`)
+  if (restart.length > 0)
+    logger.warn(`changed in the configuration file, taken over at the next start: ${restart.join(', ')}`)
+}
+
+function watchSettings(path: string, changed: () => void): () => void {
+  let timer: NodeJS.Timeout | undefined
+  // The folder, because editors replace the file, and because mounted configuration is replaced as a whole.
+  const watcher = watch(dirname(path), { persistent: false }, (_, name) => {
+    if (name !== null && name !== basename(path) && !name.startsWith('..')) return
+    clearTimeout(timer)
+    timer = setTimeout(changed, 100)
+    timer.unref()
+  })
+  return () => {
+    clearTimeout(timer)
+    watcher.close()
+  }
+}

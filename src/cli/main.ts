@@ -1,0 +1,16 @@
+#!/usr/bin/env node
+/** The process of the `millrace` command. */
+import { processIo } from './io.ts'
+import { runCommand } from './program.ts'
+
+// RocksDB's reads and writes wait in this pool, and so do name look-ups: four are too few for both.
+process.env['UV_THREADPOOL_SIZE'] ??= '8'
+
+const io = processIo()
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // `millrace tail | head`: whoever read has gone.
+  if (error.code === 'EPIPE') process.exit(0)
+})
+void runCommand(process.argv.slice(2), io).then((code) => {
+  process.exitCode = code
+})
