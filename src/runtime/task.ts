@@ -176,6 +176,7 @@ export class Task implements TaskContext {
       {
         unreadable: (error, of, raw) => this.#unreadable(error, of, raw),
         drop: (reason, of) => this.#dropHead(reason, of),
+        wallClock: () => this.wallClock(),
       },
       this.#options.settings.batchBytesMax,
     )

@@ -4,26 +4,26 @@
  * null) and bytes.
  */
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
-import { serdeFailed } from './primitives.ts'
+import { bigint, double, float, int, long, serdeFailed, short, uuid } from './primitives.ts'
 import type { Serde } from './serde.ts'
 
 const constantSize = 0
 const variableSize = 1
 
-const fixedBytes: Readonly<Record<string, number>> = {
-  short: 2,
-  int: 4,
-  float: 4,
-  long: 8,
-  bigint: 8,
-  double: 8,
-  uuid: 36,
-}
+const fixedBytes = new Map<unknown, number>([
+  [short(), 2],
+  [int(), 4],
+  [float(), 4],
+  [long(), 8],
+  [bigint(), 8],
+  [double(), 8],
+  [uuid(), 36],
+])
 
 /** A list of what `inner` writes; items may be null. `inner` must write and read at once. */
 export function list<T>(inner: Serde<T>): Serde<readonly (T | null)[]> {
   const name = `list(${inner.name})`
-  const itemBytes = fixedBytes[inner.name]
+  const itemBytes = fixedBytes.get(inner)
 
   const asynchronous = () =>
     serdeFailed(`${name}: the item's serde returned a promise; load its schema before`)

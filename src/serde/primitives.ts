@@ -97,10 +97,11 @@ const longSerde: Serde<number> = {
   read(from, start, end) {
     expectLength('long', start, end, 8)
     const high = from.readInt32BE(start)
-    if (high > maxSafeHigh || high < -maxSafeHigh - 1) {
+    const low = from.readUInt32BE(start + 4)
+    if (high > maxSafeHigh || high < -maxSafeHigh - 1 || (high === -maxSafeHigh - 1 && low === 0)) {
       throw serdeFailed(`long: ${from.readBigInt64BE(start)} is no safe integer; read it with bigint()`)
     }
-    return high * twoTo32 + from.readUInt32BE(start + 4)
+    return high * twoTo32 + low
   },
 }
 

@@ -25,6 +25,8 @@ export type TimestampExtractor = (
   record: RecordInfo,
   /** The highest timestamp seen of the partition, -1 at first. */
   partitionTime: number,
+  /** Milliseconds since the epoch by the task's clock. */
+  wallClock: number,
 ) => number
 
 /** The topic's partitions that get the record: one, several, none (`[]`: dropped and counted), or `null` for the default. */
