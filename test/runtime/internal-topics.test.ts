@@ -1,18 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { silentLogger } from '../../src/base/logger.ts'
-import { connect, type KafkaClient } from '../../src/kafka/index.ts'
-import {
-  checkConfigs,
-  ensureInternalTopics,
-  type PlannedTopic,
-  planInternalTopics,
-} from '../../src/runtime/internal-topics.ts'
+import { describe, expect, test } from 'vitest'
+import { checkConfigs, type PlannedTopic, planInternalTopics } from '../../src/runtime/internal-topics.ts'
 import { serdes } from '../../src/serde/serdes.ts'
-import { EmbeddedKafka } from '../../src/testing/embedded-kafka.ts'
 import { stores } from '../../src/topology/stores.ts'
 import type { TopologyGraph } from '../../src/topology/topology.ts'
+import { refusal } from './refusal.ts'
 import { graphOf } from './small-graph.ts'
 
 const settings = {
@@ -34,11 +27,6 @@ function plan(
 
 function partitionsOf(graph: TopologyGraph, existing: Record<string, number>): Record<string, number> {
   return Object.fromEntries(plan(graph, existing).topics.map(({ name, partitions }) => [name, partitions]))
-}
-
-function refusal(code: string, ...words: readonly string[]) {
-  const all = words.map((word) => `(?=.*${word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')})`).join('')
-  return expect.objectContaining({ code, message: expect.stringMatching(new RegExp(all, 's')) })
 }
 
 const group = graphOf([
@@ -330,62 +318,5 @@ describe('internal topics: bad input', () => {
     expect(checkConfigs(repartition, { 'cleanup.policy': 'delete', 'retention.ms': '604800000' })[0]).toMatch(
       /retention.ms=604800000, and -1 is needed/,
     )
-  })
-})
-
-describe('internal topics: on a broker', () => {
-  let kafka: EmbeddedKafka
-  let client: KafkaClient
-
-  beforeAll(async () => {
-    kafka = await EmbeddedKafka.start({ topics: { orders: 3, users: 2 }, autoCreateTopics: false })
-    client = connect({ brokers: [kafka.address], clientId: 'test', logger: silentLogger })
-  })
-  afterAll(async () => {
-    await client.close()
-    await kafka.stop()
-  })
-
-  test('missing ones are made with their settings, a second time nothing is to do', async () => {
-    const made = await ensureInternalTopics(client.admin, group, settings)
-    expect(made.get('shop-by-user-repartition')).toBe(3)
-    const found = await client.admin.topics(['shop-by-user-repartition', 'shop-counts-changelog'])
-    expect(found.map(({ partitions }) => partitions.length)).toEqual([3, 3])
-    expect(await client.admin.configs('shop-by-user-repartition')).toMatchObject({
-      'cleanup.policy': 'delete',
-      'retention.ms': '-1',
-      'segment.bytes': '52428800',
-    })
-    expect(await client.admin.configs('shop-counts-changelog')).toMatchObject({ 'cleanup.policy': 'compact' })
-    const checked = new Set<string>()
-    await ensureInternalTopics(client.admin, group, settings, { checked })
-    expect(checked).toEqual(new Set(['shop-by-user-repartition', 'shop-counts-changelog']))
-  })
-
-  test('two members make them at once, both are content', async () => {
-    const twice = { ...settings, applicationId: 'twice' }
-    const both = await Promise.all([
-      ensureInternalTopics(client.admin, group, twice),
-      ensureInternalTopics(client.admin, group, twice),
-    ])
-    expect(both[0]).toEqual(both[1])
-  })
-
-  test('an old one has another number of partitions, refused with the remedy', async () => {
-    const other = { ...settings, applicationId: 'grown' }
-    await client.admin.createTopics([
-      { name: 'grown-by-user-repartition', partitions: 2, replicationFactor: -1, configs: {} },
-    ])
-    await expect(ensureInternalTopics(client.admin, group, other)).rejects.toThrow(
-      refusal('INTERNAL_TOPIC_MISMATCH', 'grown-by-user-repartition has 2', 'needs 3', 'reset'),
-    )
-  })
-
-  test('one that was made once is gone, refused instead of made anew', async () => {
-    const known = new Set(['gone-counts-changelog'])
-    await expect(
-      ensureInternalTopics(client.admin, group, { ...settings, applicationId: 'gone' }, { known }),
-    ).rejects.toThrow(refusal('INTERNAL_TOPIC_LOST', 'gone-counts-changelog', 'store counts'))
-    expect(await client.admin.topics(['gone-counts-changelog'])).toEqual([])
   })
 })

@@ -1,20 +1,14 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { silentLogger } from '../../src/base/logger.ts'
-import { connect, type KafkaClient } from '../../src/kafka/index.ts'
+import { describe, expect, test } from 'vitest'
 import { planInternalTopics } from '../../src/runtime/internal-topics.ts'
 import {
   compareTopologies,
-  memoryTopic,
   movedChangelogs,
-  readTopology,
   recordOf,
   refuseLoss,
   structureHash,
   type TopologyRecord,
-  writeTopology,
 } from '../../src/runtime/topology-memory.ts'
 import { serdes } from '../../src/serde/serdes.ts'
-import { EmbeddedKafka } from '../../src/testing/embedded-kafka.ts'
 import type { StoreSpec } from '../../src/topology/store-spec.ts'
 import { stores } from '../../src/topology/stores.ts'
 import { graphOf, type Part } from './small-graph.ts'
@@ -192,36 +186,5 @@ describe('topology memory: the hash that members of a group must share', () => {
     expect(hash([count(table('totals'))])).not.toBe(base)
     expect(hash([{ name: 'count', reads: ['orders', 'users'], stores: [table('counts')] }])).not.toBe(base)
     expect(hash([{ name: 'first', reads: ['users'] }, count(table('counts'))])).not.toBe(base)
-  })
-})
-
-describe('topology memory: on a broker', () => {
-  let kafka: EmbeddedKafka
-  let client: KafkaClient
-
-  beforeAll(async () => {
-    kafka = await EmbeddedKafka.start({ autoCreateTopics: false })
-    client = connect({ brokers: [kafka.address], clientId: 'test', logger: silentLogger })
-  })
-  afterAll(async () => {
-    await client.close()
-    await kafka.stop()
-  })
-
-  test('nothing is remembered, null; then the last that was written', async () => {
-    expect(await readTopology(client, 'shop')).toBeNull()
-    await writeTopology(client, 'shop', before)
-    expect(await readTopology(client, 'shop')).toEqual(before)
-    const after = deploy([count(table('counts')), { name: 'more', reads: ['users'] }], before)
-    await writeTopology(client, 'shop', after)
-    expect(await readTopology(client, 'shop')).toEqual(after)
-    expect(await client.admin.configs(memoryTopic('shop'))).toMatchObject({ 'cleanup.policy': 'compact' })
-  })
-
-  test('written by a version that can not be read, an error with the remedy', async () => {
-    await writeTopology(client, 'newer', { ...before, format: 2 } as unknown as TopologyRecord)
-    await expect(readTopology(client, 'newer')).rejects.toThrow(
-      expect.objectContaining({ message: expect.stringMatching(/format 2.*upgrade/) }),
-    )
   })
 })
