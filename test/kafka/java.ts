@@ -22,6 +22,10 @@ export type JavaOptions = {
   readonly properties?: { readonly [name: string]: string }
   /** Default: 256 MB. */
   readonly heap?: string
+  /** Runs long: Java's own choice of compiler and collector, instead of those that start fastest. */
+  readonly runsLong?: boolean
+  /** Where programs of ours are. Default: `java/` beside this file. */
+  readonly programs?: string
 }
 
 export type JavaRunOptions = JavaOptions & {
@@ -146,7 +150,7 @@ export async function startJava(
   args: readonly string[] = [],
   options: JavaOptions = {},
 ): Promise<JavaProcess> {
-  return new JavaProcess(spawn('java', await command(main, args, options), { stdio: 'pipe' }), main)
+  return new JavaProcess(spawn('java', await javaCommand(main, args, options), { stdio: 'pipe' }), main)
 }
 
 /** Runs a class of Kafka's or of ours to its end and gives its standard output; throws where it fails. */
@@ -155,7 +159,7 @@ export async function runJava(
   args: readonly string[] = [],
   options: JavaRunOptions = {},
 ): Promise<string> {
-  const { exit, stdout, stderr } = await run('java', await command(main, args, options), options)
+  const { exit, stdout, stderr } = await run('java', await javaCommand(main, args, options), options)
   if (exit !== 0) throw new Error(`java ${main} ${args.join(' ')} ended with ${exit}:\n${stdout}${stderr}`)
   return stdout
 }
@@ -180,17 +184,22 @@ export async function run(
   return { exit, stdout: process.stdout, stderr: process.stderr }
 }
 
-async function command(main: string, args: readonly string[], options: JavaOptions): Promise<string[]> {
+/** The arguments of `java` that run a class of Kafka's or of ours. */
+export async function javaCommand(
+  main: string,
+  args: readonly string[],
+  options: JavaOptions,
+): Promise<string[]> {
   const version = options.version ?? kafkaVersions[0]
   const jars = await kafkaJars(version)
-  const ours = existsSync(join(programs, `${main}.java`))
-  const classPath = ours ? [await compile(main, version, jars), jars] : [jars]
+  const folder = options.programs ?? programs
+  const ours = existsSync(join(folder, `${main}.java`))
+  const classPath = ours ? [await compile(folder, main, version, jars), jars] : [jars]
   const properties = { 'org.slf4j.simpleLogger.defaultLogLevel': 'warn', ...options.properties }
   return [
     `-Xmx${options.heap ?? '256m'}`,
     // Tests are short: starting fast is worth more than running fast.
-    '-XX:TieredStopAtLevel=1',
-    '-XX:+UseSerialGC',
+    ...(options.runsLong ? [] : ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC']),
     '-Xshare:auto',
     ...Object.entries(properties).map(([name, value]) => `-D${name}=${value}`),
     '-cp',
@@ -200,10 +209,10 @@ async function command(main: string, args: readonly string[], options: JavaOptio
   ]
 }
 
-/** Compiles `java/MAIN.java` and what it names of its neighbours; the result is kept until a source changes. */
-async function compile(main: string, version: KafkaVersion, jars: string): Promise<string> {
-  const names = (await readdir(programs)).filter((name) => name.endsWith('.java')).sort()
-  const sources = await Promise.all(names.map((name) => readFile(join(programs, name), 'utf8')))
+/** Compiles `MAIN.java` of a folder and what it names of its neighbours; the result is kept until a source changes. */
+async function compile(folder: string, main: string, version: KafkaVersion, jars: string): Promise<string> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.java')).sort()
+  const sources = await Promise.all(names.map((name) => readFile(join(folder, name), 'utf8')))
   return once(`java-${main}-${version}-${digest([...names, ...sources])}`, async (target) => {
     const args = [
       '-d',
@@ -211,10 +220,10 @@ async function compile(main: string, version: KafkaVersion, jars: string): Promi
       '-cp',
       jars,
       '-sourcepath',
-      programs,
+      folder,
       '-proc:none',
       '-nowarn',
-      join(programs, `${main}.java`),
+      join(folder, `${main}.java`),
     ]
     const { exit, stdout, stderr } = await run('javac', args, { timeoutMs: 120_000 })
     if (exit !== 0) throw new Error(`javac refused ${main}.java:\n${stdout}${stderr}`)

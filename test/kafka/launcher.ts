@@ -29,6 +29,8 @@ export type KafkaOptions = {
   /** Opens listeners for TLS, mutual TLS and SASL beside the plain one; `secure` says how to reach them. */
   readonly security?: boolean
   readonly heap?: string
+  /** For benchmarks: brokers as they run in earnest, which take longer to start. */
+  readonly runsLong?: boolean
 }
 
 export type Secure = {
@@ -54,6 +56,8 @@ export type RunningKafka = {
   readonly address: string
   /** All brokers. */
   readonly addresses: readonly string[]
+  /** Process ids, in the same order; as of the start. */
+  readonly pids: readonly number[]
   readonly secure: Secure | undefined
   /** Ends broker N (1 is the first) as a power cut would. */
   readonly kill: (n: number) => Promise<void>
@@ -100,6 +104,7 @@ async function start(options: KafkaOptions): Promise<RunningKafka> {
     const process = await startJava('Broker', [broker.config, ...format], {
       version,
       heap,
+      runsLong: options.runsLong ?? false,
       properties: { 'org.slf4j.simpleLogger.defaultLogLevel': 'info', 'kafka.logs.dir': home },
     })
     processes.set(broker.n, process)
@@ -156,6 +161,7 @@ async function start(options: KafkaOptions): Promise<RunningKafka> {
       version,
       address: at(first, 'PLAIN'),
       addresses: brokers.map((broker) => at(broker, 'PLAIN')),
+      pids: brokers.map((broker) => processes.get(broker.n)?.pid ?? 0),
       secure,
       kill: async (n) => processes.get(pick(n).n)?.end(),
       restart: async (n) => {
