@@ -39,8 +39,9 @@ export class TimeWindowedKStream<K, V, G extends Gap = never> {
     options?: WindowedOptions<K, number>,
   ): KTable<Windowed<K>, number>
   count(options: WindowedOptions<unknown, unknown> = {}): unknown {
-    if (saysHow(options) && options.as === undefined)
-      this[core].builder.graph.names.nextStore('KSTREAM-AGGREGATE-')
+    // Sliding windows count no name here, unlike all others: so it is in Kafka Streams.
+    const counts = saysHow(options) && options.as === undefined && this.#windows.kind !== 'sliding'
+    if (counts)       this[core].builder.graph.names.nextStore('KSTREAM-AGGREGATE-')
     return aggregateWindows(this[core], {
       prefix: 'KSTREAM-AGGREGATE-',
       operator: 'count',
