@@ -170,6 +170,8 @@ export class BatchCursor {
   #usesAppendTime = false
   #lastDelta = -1
   #sawBatch = false
+  /** Behind the last batch that was opened. */
+  #dueOffset = 0
 
   constructor(source: BatchSource) {
     this.topic = source.topic
@@ -303,6 +305,9 @@ export class BatchCursor {
       const count = response.readInt32BE(start + batchLayout.count)
       if (lastOffsetDelta < 0 || !Number.isSafeInteger(lastOffset))
         this.#corrupt(`a batch ends ${lastOffsetDelta} after its base offset ${baseOffset}`)
+      if (baseOffset < this.#dueOffset) {
+        this.#corrupt(`a batch goes back to offset ${baseOffset}, ${this.#dueOffset} or later is due`)
+      }
       if (count < 0) this.#corrupt(`a batch has ${count} records`)
       const producerId = int64At(response, start + batchLayout.producerId)
 
@@ -333,6 +338,7 @@ export class BatchCursor {
       this.#remaining = count
       this.#nextBatch = end
       this.#sawBatch = true
+      this.#dueOffset = lastOffset + 1
       if (count > 0) return true
       this.#leaveBatch(end, lastOffset)
     }
@@ -341,6 +347,7 @@ export class BatchCursor {
   #leaveBatch(end: number, lastOffset: number): void {
     this.#nextBatch = end
     this.#sawBatch = true
+    this.#dueOffset = lastOffset + 1
     if (lastOffset >= this.nextOffset) this.nextOffset = lastOffset + 1
   }
 

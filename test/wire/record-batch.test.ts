@@ -346,6 +346,12 @@ describe('bad input', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(32 << 20)
   })
 
+  test('a batch that goes back behind the one before it is an error', () => {
+    const cursor = cursorOver(Buffer.concat([good, batchOf(3, plain)]))
+    for (let index = 0; index < 4; index++) expect(cursor.next()).toBe(true)
+    expect(failure(() => cursor.next()).message).toContain('goes back to offset 3, 4 or later is due')
+  })
+
   test('headers that run beyond their record are an error when asked for', () => {
     const withHeader = batchOf(0, [
       { timestamp: 0, key: null, value: '', headers: [{ key: 'k', value: Buffer.from('v') }] },

@@ -25,6 +25,8 @@ export const metadata: Handler<'metadata'> = (broker, { topics, allowAutoTopicCr
     ? broker.topics.all().map(describe)
     : topics.map(({ name, topicId }) => {
         if (name === null) {
+          // By id is allowed from version 12 on, though the field is there since 10.
+          if (version < 12) return missing('', topicId, kafkaCode('INVALID_REQUEST'))
           const topic = broker.topics.byId(topicId)
           return topic === undefined ? missing(null, topicId, kafkaCode('UNKNOWN_TOPIC_ID')) : describe(topic)
         }

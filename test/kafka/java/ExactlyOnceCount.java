@@ -8,9 +8,12 @@ import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 
-/** Counts words exactly once, by way of a repartition topic and a changelog, until its standard input ends. */
+/** Counts words exactly once, by way of a repartition topic and a changelog, until it is ended. */
 public final class ExactlyOnceCount {
-  public static void main(String[] args) throws Exception {
+  private ExactlyOnceCount() {}
+
+  public static void main(String[] args) {
+    Guard.untilInputEnds();
     var config = new Properties();
     config.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, args[0]);
     config.put(StreamsConfig.APPLICATION_ID_CONFIG, args[1]);
@@ -31,8 +34,7 @@ public final class ExactlyOnceCount {
         .to(args[3], Produced.with(Serdes.String(), Serdes.String()));
     var streams = new KafkaStreams(builder.build(), config);
     streams.setStateListener((next, before) -> System.out.println("state " + next));
+    Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(Duration.ofSeconds(20))));
     streams.start();
-    while (System.in.read() >= 0) {}
-    streams.close(Duration.ofSeconds(20));
   }
 }
