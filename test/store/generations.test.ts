@@ -1,0 +1,307 @@
+/** Generations: nothing uncommitted reaches the engine, scans and loads race with writes and persists and stay right. */
+import { expect, test } from 'vitest'
+import { noHeaders } from '../../src/base/headers.ts'
+import type { Entry, KeyValueStore, TaskState, WindowStore } from '../../src/store/contract.ts'
+import { MemoryDisk } from '../../src/store/memory-engine.ts'
+import { openDiskState } from '../../src/store/task-state.ts'
+import type { StoreSpec } from '../../src/topology/store-spec.ts'
+import { Changelogs, collect, keyValue, window } from './fixture.ts'
+
+type Setup = { state: TaskState; disk: MemoryDisk; logs: Changelogs; reopen(): Promise<TaskState> }
+
+async function open(...stores: StoreSpec[]): Promise<Setup> {
+  const disk = new MemoryDisk()
+  const logs = new Changelogs()
+  const reopen = (): Promise<TaskState> =>
+    openDiskState({ stores, context: logs.context, cacheBytesMax: 0 }, disk)
+  return { state: await reopen(), disk, logs, reopen }
+}
+
+/** A disk whose answers wait until they are let through. */
+function gate(disk: MemoryDisk): { open(): Promise<void> } {
+  const waiting: (() => void)[] = []
+  disk.wait = () => new Promise((resolve) => waiting.push(resolve))
+  return {
+    async open() {
+      disk.wait = null
+      for (const resolve of waiting) resolve()
+      for (let turn = 0; turn < 20; turn++) await Promise.resolve()
+    },
+  }
+}
+
+const table = keyValue('s')
+
+async function onDisk(disk: MemoryDisk, logs: Changelogs): Promise<[unknown, unknown][]> {
+  const copy = new MemoryDisk()
+  for (const [key, value] of disk.rows) copy.rows.set(key, value)
+  const state = await openDiskState({ stores: [table], context: logs.context, cacheBytesMax: 0 }, copy)
+  return (await (state.store('s') as KeyValueStore).list(null, null)).map(({ key, value }) => [key, value])
+}
+
+test('generations: a value changed in place after the cut is persisted as it was at the cut', async () => {
+  const { state, disk, logs } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  const entry = (await store.entry('a')) as Entry<string, { n: number }>
+  store.set(entry as Entry, { n: 1 }, 1, noHeaders)
+  await state.cut(logs.writer)
+  const value = entry.value as { n: number }
+  value.n = 2
+  store.set(entry as Entry, value, 2, noHeaders)
+  // In flight: nothing of it is in the engine.
+  await state.persist()
+  expect(await onDisk(disk, logs)).toEqual([])
+  state.settle(logs.commit())
+  value.n = 3
+  await state.persist()
+  expect(await onDisk(disk, logs)).toEqual([['a', { n: 1 }]])
+  expect(logs.of('s').map((record) => record.value?.toString())).toEqual(['{"n":1}'])
+  expect(await store.get('a')).toEqual({ n: 3 })
+})
+
+test('generations: of several settled values the latest is written', async () => {
+  const { state, disk, logs } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  for (let n = 1; n <= 3; n++) {
+    await store.put('a', { n }, n)
+    await store.put('b', n === 3 ? null : { n }, n)
+    await logs.commitAll(state)
+  }
+  await store.put('a', { n: 4 }, 4)
+  await state.persist()
+  expect(await onDisk(disk, logs)).toEqual([['a', { n: 3 }]])
+  expect(state.positions()).toMatchObject([{ store: 's', offset: 6, topicId: 'id of s' }])
+})
+
+test('generations: an aborted transaction leaves what was committed before', async () => {
+  const { state, logs, reopen } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  await store.put('a', { n: 1 }, 1)
+  await logs.commitAll(state)
+  await state.persist()
+  await store.put('a', { n: 2 }, 2)
+  await logs.commitAll(state)
+  await store.put('a', { n: 3 }, 3)
+  await state.cut(logs.writer)
+  await store.put('a', { n: 4 }, 4)
+  await state.persist()
+  logs.abort()
+  await state.close('dirty')
+  const again = await reopen()
+  expect(await logs.restore(again)).toBe(0)
+  expect(await (again.store('s') as KeyValueStore).get('a')).toEqual({ n: 2 })
+})
+
+test('generations: a crash before the write replays the tail, and only that', async () => {
+  const { state, disk, logs, reopen } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  for (let n = 0; n < 100; n++) await store.put(`k${n}`, { n }, n)
+  await logs.commitAll(state)
+  await state.persist()
+  await store.put('k5', { n: -5 }, 5)
+  await logs.commitAll(state)
+  disk.fault = new Error('ENOSPC: no space left on device')
+  await expect(state.persist()).rejects.toMatchObject({ code: 'STATE_FAILED', verdict: 'stop' })
+  await state.close('dirty')
+  const again = await reopen()
+  expect(await logs.restore(again)).toBe(1)
+  expect(await (again.store('s') as KeyValueStore).get('k5')).toEqual({ n: -5 })
+})
+
+test('generations: a write that failed is whole when it is tried again', async () => {
+  const { state, disk, logs } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  await store.put('a', { n: 1 }, 1)
+  await logs.commitAll(state)
+  disk.fault = new Error('EIO')
+  await expect(state.persist()).rejects.toThrow(/EIO/)
+  expect(state.pendingBytes).toBeGreaterThan(0)
+  await state.persist()
+  expect(state.pendingBytes).toBe(0)
+  expect(await onDisk(disk, logs)).toEqual([['a', { n: 1 }]])
+})
+
+test('generations: while a write is under way, its entries stay in memory', async () => {
+  const { state, disk, logs } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  await store.put('a', { n: 1 }, 1)
+  await logs.commitAll(state)
+  await state.persist()
+  await store.put('a', { n: 2 }, 2)
+  await logs.commitAll(state)
+  const slow = gate(disk)
+  const persisting = state.persist()
+  // Evicted now, it would be read as the engine still has it.
+  state.trim(0)
+  state.trim(0)
+  expect(store.get('a')).toEqual({ n: 2 })
+  await slow.open()
+  await persisting
+  state.trim(0)
+  state.trim(0)
+  expect(state.cachedBytes).toBe(0)
+  expect(await store.get('a')).toEqual({ n: 2 })
+})
+
+test('generations: a scan sees the moment it began, whatever is written and persisted meanwhile', async () => {
+  const { state, logs } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  const names = Array.from({ length: 60 }, (_, n) => `k${String(n).padStart(2, '0')}`)
+  for (const name of names) await store.put(name, { n: 0 }, 1)
+  await logs.commitAll(state)
+  await state.persist()
+  state.trim(0)
+  state.trim(0)
+  // Half of them in memory and dirty, one removed, one new.
+  for (const name of names.slice(0, 30)) await store.put(name, { n: 1 }, 2)
+  await store.put('k05', null, 3)
+  await store.put('k055', { n: 9 }, 3)
+  const seen: unknown[] = []
+  for await (const { key } of store.range(null, null)) {
+    seen.push(key)
+    if (seen.length !== 3) continue
+    await store.put('k10', null, 4)
+    await logs.commitAll(state)
+    await state.persist()
+    state.trim(0)
+    state.trim(0)
+    await store.put('k59x', { n: 1 }, 5)
+  }
+  const expected = names.filter((name) => name !== 'k05' && name !== 'k10')
+  expected.splice(5, 0, 'k055')
+  expect(seen).toEqual(expected)
+})
+
+test('generations: a key is asked for once while it is being read, and a write in between counts', async () => {
+  const { state, disk, logs } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  await store.put('a', { n: 1 }, 1)
+  await store.put('b', { n: 1 }, 1)
+  await logs.commitAll(state)
+  await state.persist()
+  const stale = await store.entry('a')
+  state.trim(0)
+  state.trim(0)
+  const slow = gate(disk)
+  store.want('a')
+  store.want('b')
+  const loading = state.load()
+  const first = store.entry('a')
+  const second = store.entry('a')
+  // Somebody still had the entry in hand, from before it was evicted.
+  store.set(stale, { n: 5 }, 5, noHeaders)
+  // Clean again and persisted, it must stay: what is being read is older.
+  await logs.commitAll(state)
+  await slow.open()
+  await loading
+  expect(await first).toBe(await second)
+  expect(await store.get('a')).toEqual({ n: 5 })
+  expect(store.get('b')).toEqual({ n: 1 })
+})
+
+test('generations: windows wanted ahead are read with one request', async () => {
+  const { state, logs, disk } = await open(window('s'))
+  const store = state.store('s') as WindowStore
+  for (const key of ['a', 'b', 'c']) store.set(await store.entry(key, 10), key, 10, noHeaders)
+  await logs.commitAll(state)
+  await state.persist()
+  state.trim(0)
+  state.trim(0)
+  let reads = 0
+  disk.wait = async () => {
+    reads++
+  }
+  for (const key of ['a', 'b', 'c', 'd']) store.want(key, 10)
+  await state.load()
+  expect(reads).toBe(1)
+  for (const key of ['a', 'b', 'c']) expect((store.entry(key, 10) as Entry).value).toBe(key)
+  expect((store.entry('d', 10) as Entry).value).toBe(null)
+  // Later than anything evicted: nothing to ask the engine for.
+  expect((store.entry('a', 20) as Entry).value).toBe(null)
+  expect(reads).toBe(1)
+})
+
+test('generations: a store is wiped alone, the others go on', async () => {
+  const { state, logs, reopen } = await open(table, keyValue('other'))
+  const store = state.store('s') as KeyValueStore
+  const other = state.store('other') as KeyValueStore
+  await store.put('a', { n: 1 }, 1)
+  await other.put('a', { n: 1 }, 1)
+  await logs.commitAll(state)
+  await state.persist()
+  await state.wipe('s')
+  expect(await store.get('a')).toBe(null)
+  expect(await other.get('a')).toEqual({ n: 1 })
+  expect(state.positions().map(({ offset }) => offset)).toEqual([null, 1])
+  await state.close('clean')
+  const again = await reopen()
+  expect(again.positions().map(({ offset }) => offset)).toEqual([null, 1])
+  expect(await collect((again.store('s') as KeyValueStore).range(null, null))).toEqual([])
+})
+
+test('generations: memory is accounted for, and freed', async () => {
+  const { state, logs } = await open(table, window('w'))
+  const store = state.store('s') as KeyValueStore
+  const windows = state.store('w') as WindowStore
+  for (let n = 0; n < 100; n++) {
+    await store.put(`k${n}`, { text: 'x'.repeat(50) }, 1)
+    windows.set(await windows.entry(`k${n}`, 0), 'y'.repeat(50), 1, noHeaders)
+  }
+  expect(state.uncommittedBytes).toBeGreaterThan(10_000)
+  await state.cut(logs.writer)
+  const flying = state.uncommittedBytes
+  expect(flying).toBeGreaterThan(10_000)
+  state.settle(logs.commit())
+  expect(state.uncommittedBytes).toBe(0)
+  expect(state.pendingBytes).toBe(flying)
+  await state.persist()
+  expect(state.pendingBytes).toBe(0)
+  // Five times the encoded size and a hundred for each.
+  expect(state.cachedBytes).toBe(100 * (100 + 5 * 61) + 100 * (100 + 5 * 52))
+  state.trim(10_000)
+  state.trim(10_000)
+  expect(state.cachedBytes).toBeLessThanOrEqual(10_000)
+  expect(state.cachedBytes).toBeGreaterThan(5000)
+})
+
+test('generations: lruMap forgets the least recently used for good, with a tombstone', async () => {
+  const { state, logs } = await open(keyValue('s', { entriesMax: 3, engine: 'memory' }))
+  const store = state.store('s') as KeyValueStore
+  for (const key of ['a', 'b', 'c']) await store.put(key, 1, 1)
+  await logs.commitAll(state)
+  await store.get('a')
+  await store.put('d', 1, 2)
+  expect(await store.get('b')).toBe(null)
+  expect((await store.list(null, null)).map(({ key }) => key)).toEqual(['a', 'c', 'd'])
+  await logs.commitAll(state)
+  expect(
+    logs
+      .of('s')
+      .slice(3)
+      .map(({ key, value }) => [key.toString(), value?.toString() ?? null])
+      .sort(),
+  ).toEqual([
+    ['b', null],
+    ['d', '1'],
+  ])
+})
+
+test('generations: a store without a changelog is persisted all the same', async () => {
+  const spec = keyValue('s', { changelog: null })
+  const { state, logs, disk } = await open(spec)
+  const store = state.store('s') as KeyValueStore
+  await store.put('a', { n: 1 }, 1)
+  await logs.commitAll(state)
+  await state.close('clean')
+  expect(logs.of('s')).toEqual([])
+  const again = await openDiskState({ stores: [spec], context: logs.context, cacheBytesMax: 0 }, disk)
+  expect(await (again.store('s') as KeyValueStore).get('a')).toEqual({ n: 1 })
+})
+
+test('generations: a value that can not be written stops with the store named', async () => {
+  const { state, logs } = await open(table)
+  const circle: { self?: unknown } = {}
+  circle.self = circle
+  await (state.store('s') as KeyValueStore).put('a', circle, 1)
+  expect(() => state.cut(logs.writer)).toThrow(/store s: a changed entry can't be written/)
+})
