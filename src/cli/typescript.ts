@@ -9,6 +9,8 @@ export function registerTypescript(): void {
   if (registered) return
   registered = true
   const extension = extname(new URL(import.meta.url).pathname)
+  // Who loaded this file as TypeScript loads the user's too.
+  if (extension === '.ts') return
   const hooks = new URL(`./typescript-hooks${extension}`, import.meta.url).href
   register(hooks)
   process.setSourceMapsEnabled(true)
