@@ -40,6 +40,9 @@ import { asStreamsError, isRefusal, refusal } from './refusal.ts'
 
 const requestBytesMaxDefault = 8 * 1024 * 1024
 const transactionTimeoutMsDefault = 10_000
+/** Longest wait for a generation that the group has and this member doesn't know yet. Below half a transaction's time. */
+const generationWaitMsMax = 4_000
+const generationPollMs = 5
 /** The broker remembers the last five batches of a producer in a partition: more in flight could not be told apart. */
 const inFlightMax = 5
 /** After its creation a topic takes a moment to be known everywhere; after this it is taken as missing. */
@@ -731,6 +734,7 @@ class KafkaProducer implements Producer {
       }[]
     >,
   ): Promise<void> {
+    const startedAt = this.#cluster.clock.now()
     for (;;) {
       const current = identity()
       try {
@@ -756,13 +760,13 @@ class KafkaProducer implements Producer {
         )
         return
       } catch (error) {
+        if (!isRefusal(error, 'ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'REBALANCE_IN_PROGRESS')) throw error
         const later = identity()
-        const hasMoved = later.generation !== current.generation || later.memberId !== current.memberId
-        if (
-          !hasMoved ||
-          !isRefusal(error, 'ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'REBALANCE_IN_PROGRESS')
-        )
-          throw error
+        if (later.generation !== current.generation || later.memberId !== current.memberId) continue
+        // The group is between two generations: this member hears of the new one in a moment, or that it is out.
+        const isOut = isRefusal(error, 'UNKNOWN_MEMBER_ID')
+        if (isOut || this.#cluster.clock.now() - startedAt > generationWaitMsMax) throw error
+        await sleep(this.#cluster.clock, generationPollMs)
       }
     }
   }

@@ -1,7 +1,8 @@
 /**
  * This process in its consumer group: what it says of itself, what it decides when it leads, and what an assignment
- * makes its threads do. Nothing stops that stays: threads process on through a rebalance, only commits pause between
- * the join and the new generation.
+ * makes its threads do. Nothing stops that stays: threads process and commit on through a rebalance. A commit that
+ * meets the moment between two generations waits for the new one and is resent with it, in the same transaction; tasks
+ * that leave are given on only after their thread has let go.
  */
 
 import type { Clock, Timer } from '../base/clock.ts'
@@ -167,7 +168,6 @@ export class Group {
   async #onRebalance(): Promise<void> {
     this.#rebalanceStartedAt = this.#options.clock.now()
     this.#probe?.cancel()
-    await this.#options.pool.hold()
   }
 
   async #onAssigned(given: MemberAssignment, identity: GroupIdentity): Promise<void> {

@@ -155,7 +155,6 @@ export class StreamThread {
   #purging: Promise<void> | null = null
   #failure: StreamsError | null = null
   #abortsInARow = 0
-  #held = false
   #paused = false
   #stopping = false
   #wake: (() => void) | null = null
@@ -282,17 +281,6 @@ export class StreamThread {
     this.#identity = identity
   }
 
-  /** A rebalance is near: the commit in flight is finished, and none begins until `release`. */
-  async hold(): Promise<void> {
-    this.#held = true
-    await this.#inFlight?.catch(() => undefined)
-  }
-
-  release(): void {
-    this.#held = false
-    this.#wakeUp()
-  }
-
   pause(): void {
     this.#paused = true
   }
@@ -308,7 +296,6 @@ export class StreamThread {
     if (this.#state === 'running') {
       await this.#between(async () => {
         this.#setState('pending-shutdown')
-        this.#held = false
         await this.#commitAll('closing')
         await Promise.all([...this.#slots.values()].map((slot) => this.#close(slot, 'clean')))
       }).catch((error) =>
@@ -773,7 +760,6 @@ export class StreamThread {
   }
 
   async #commitWhenDue(drained: boolean): Promise<void> {
-    if (this.#held) return
     const { settings } = this.#options
     const now = this.#clock.now()
     const full = this.#uncommittedBytes > settings.uncommittedBytesMax

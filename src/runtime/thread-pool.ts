@@ -16,9 +16,6 @@ export type ThreadHandle = {
   revoke(tasks: readonly string[]): Promise<void>
   lose(): Promise<void>
   setIdentity(identity: GroupIdentity): void
-  /** Resolves when no commit is in flight; none begins until `release`. */
-  hold(): Promise<void>
-  release(): void
   pause(): void
   resume(): void
   stop(): Promise<void>
@@ -105,7 +102,6 @@ export class ThreadPool {
       added.push(task.id)
     }
     for (const [thread, own] of coming) thread.assign(own, identity, fence)
-    for (const thread of this.#threads) thread.release()
     return { revoked, added }
   }
 
@@ -114,15 +110,6 @@ export class ThreadPool {
     this.#owners.clear()
     this.#assignments.clear()
     await Promise.all(this.#threads.map((thread) => thread.lose()))
-    for (const thread of this.#threads) thread.release()
-  }
-
-  async hold(): Promise<void> {
-    await Promise.all(this.#threads.map((thread) => thread.hold()))
-  }
-
-  release(): void {
-    for (const thread of this.#threads) thread.release()
   }
 
   async stop(): Promise<void> {

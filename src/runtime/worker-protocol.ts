@@ -21,7 +21,7 @@ export type WorkerStart = {
 }
 
 export type ToWorker =
-  | { readonly kind: 'call'; readonly id: number; readonly call: 'start' | 'lose' | 'hold' | 'stop' }
+  | { readonly kind: 'call'; readonly id: number; readonly call: 'start' | 'lose' | 'stop' }
   | { readonly kind: 'call'; readonly id: number; readonly call: 'revoke'; readonly tasks: readonly string[] }
   | {
       readonly kind: 'assign'
@@ -30,7 +30,7 @@ export type ToWorker =
       readonly fence: readonly string[]
     }
   | { readonly kind: 'identity'; readonly identity: GroupIdentity }
-  | { readonly kind: 'release' | 'pause' | 'resume' }
+  | { readonly kind: 'pause' | 'resume' }
 
 export type FromWorker =
   | { readonly kind: 'answer'; readonly id: number; readonly error: PlainError | null }

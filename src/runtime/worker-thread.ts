@@ -83,14 +83,6 @@ export class WorkerThread implements ThreadHandle {
     this.#send({ kind: 'identity', identity })
   }
 
-  hold(): Promise<void> {
-    return this.#call({ call: 'hold' })
-  }
-
-  release(): void {
-    this.#send({ kind: 'release' })
-  }
-
   pause(): void {
     this.#send({ kind: 'pause' })
   }
@@ -119,7 +111,7 @@ export class WorkerThread implements ThreadHandle {
   }
 
   #call(
-    call: { call: 'start' | 'lose' | 'hold' | 'stop' } | { call: 'revoke'; tasks: readonly string[] },
+    call: { call: 'start' | 'lose' | 'stop' } | { call: 'revoke'; tasks: readonly string[] },
   ): Promise<void> {
     // A worker that is gone has nothing left to stop, and holds nothing that could be given on twice.
     if (this.#isGone) return Promise.resolve()

@@ -52,9 +52,6 @@ class ThreadWorker {
       case 'identity':
         thread.setIdentity(message.identity)
         return
-      case 'release':
-        thread.release()
-        return
       case 'pause':
         thread.pause()
         return
@@ -72,8 +69,6 @@ class ThreadWorker {
         return this.#thread?.revoke(message.tasks)
       case 'lose':
         return this.#thread?.lose()
-      case 'hold':
-        return this.#thread?.hold()
       case 'stop':
         await this.#thread?.stop()
         await this.#close?.()
