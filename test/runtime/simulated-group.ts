@@ -39,7 +39,7 @@ export class SimulatedGroup {
   readonly options: AssignorOptions
   readonly #byId: ReadonlyMap<string, TaskSpec>
   readonly #tasksOf: (owned: readonly TopicPartition[]) => readonly string[]
-  /** Milliseconds of the last assignment, the part of the leader only. */
+  /** Processor time of the last assignment, the part of the leader only: what else runs does not count. */
   assignMs = 0
   /** Active tasks that began on another member than the one before, since the last `resetMoves`. */
   moves = 0
@@ -98,10 +98,11 @@ export class SimulatedGroup {
 
   round(): { assignments: TaskAssignments; round: Round } {
     const members = this.assignorMembers()
-    const began = performance.now()
+    const began = process.cpuUsage()
     const assignments = assignTasks(this.tasks, members, this.options)
     const round = planRebalance(this.tasks, [...this.members.values()], assignments.members)
-    this.assignMs = performance.now() - began
+    const { user, system } = process.cpuUsage(began)
+    this.assignMs = (user + system) / 1_000
     for (const [memberId, told] of round.members)
       this.#obey(this.members.get(memberId) as SimulatedMember, told)
     return { assignments, round }
@@ -125,17 +126,19 @@ export class SimulatedGroup {
     }
   }
 
-  /** Every copy that a member runs catches up; state left on a disk falls behind. */
+  /** Every copy that a member runs catches up; state left on a disk falls behind, and is cleaned up in the end. */
   catchUp(): void {
     for (const member of this.members.values()) {
+      const active = new Set(member.active)
       const held = new Set([...member.active, ...member.standby, ...member.warmup])
       for (const [task, lag] of member.state) {
-        if (!held.has(task)) member.state.set(task, lag + 1000)
-        else
-          member.state.set(
-            task,
-            member.active.includes(task) ? 0 : Math.min(3, this.options.acceptableRecoveryLag),
-          )
+        if (held.has(task)) {
+          member.state.set(task, active.has(task) ? 0 : Math.min(3, this.options.acceptableRecoveryLag))
+        } else if (lag > 5_000) {
+          member.state.delete(task)
+        } else {
+          member.state.set(task, lag + 1_000)
+        }
       }
     }
   }
