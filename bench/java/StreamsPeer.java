@@ -1,11 +1,14 @@
 /*
- * The peer: the same workloads as Kafka Streams programs. Prints "RUNNING <ms since the epoch>" when its tasks run, and
- * ends when its standard input is closed. Arguments: workload, brokers, application id, guarantee, threads, cache bytes,
- * state folder, input topics (comma separated), output topic.
+ * The peer: the same workloads as Kafka Streams programs, a process of its own. It says RUNNING and the time when its
+ * tasks run; once its standard input ends it says what it did and closes. Arguments: workload, brokers, application id,
+ * guarantee, threads, cache bytes, state folder, input topics (comma separated), output topic, standbys.
  */
 import java.time.Duration;
-import java.util.Map;
+import java.util.List;
 import java.util.Properties;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.utils.Bytes;
@@ -14,6 +17,7 @@ import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.kstream.*;
+import org.apache.kafka.streams.processor.StateRestoreListener;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.SessionStore;
 import org.apache.kafka.streams.state.WindowStore;
@@ -39,15 +43,24 @@ public final class StreamsPeer {
     p.put(StreamsConfig.STATE_DIR_CONFIG, dir);
     p.put(StreamsConfig.DEFAULT_KEY_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
     p.put(StreamsConfig.DEFAULT_VALUE_SERDE_CLASS_CONFIG, Serdes.StringSerde.class);
+    p.put(StreamsConfig.NUM_STANDBY_REPLICAS_CONFIG, args[9]);
     p.put("auto.offset.reset", "earliest");
-    p.put("metadata.max.age.ms", "30000");
     StreamsBuilder builder = new StreamsBuilder();
     build(workload, builder, in, out);
     KafkaStreams streams = new KafkaStreams(builder.build(), p);
+    AtomicLong restored = new AtomicLong();
+    AtomicBoolean ran = new AtomicBoolean();
+    streams.setGlobalStateRestoreListener(new StateRestoreListener() {
+      public void onRestoreStart(TopicPartition partition, String store, long from, long to) {}
+      public void onBatchRestored(TopicPartition partition, String store, long offset, long count) {}
+      public void onRestoreEnd(TopicPartition partition, String store, long count) {
+        restored.addAndGet(count);
+      }
+    });
     streams.setStateListener((now, before) -> {
-      if (now == KafkaStreams.State.RUNNING) {
-        System.out.println("RUNNING " + System.currentTimeMillis());
-        System.out.flush();
+      say("STATE " + now + " " + System.currentTimeMillis());
+      if (now == KafkaStreams.State.RUNNING && ran.compareAndSet(false, true)) {
+        say("RUNNING " + System.currentTimeMillis() + " {\"restored\":" + restored + "}");
       }
     });
     streams.setUncaughtExceptionHandler(error -> {
@@ -57,12 +70,26 @@ public final class StreamsPeer {
     });
     streams.start();
     while (System.in.read() >= 0) {}
+    say("DONE {\"commits\":" + commits(streams) + ",\"changelogRecords\":0,\"restored\":" + restored + "}");
     streams.close(Duration.ofSeconds(20));
+  }
+
+  private static void say(String line) {
+    System.out.println(line);
+    System.out.flush();
+  }
+
+  /** Of all stream threads together. */
+  private static long commits(KafkaStreams streams) {
+    return (long) streams.metrics().values().stream()
+        .filter(metric -> metric.metricName().name().equals("commit-total"))
+        .filter(metric -> metric.metricName().group().equals("stream-thread-metrics"))
+        .mapToDouble(metric -> (double) metric.metricValue()).sum();
   }
 
   private static void build(String workload, StreamsBuilder b, String[] in, String out) {
     TimeWindows ten = TimeWindows.ofSizeWithNoGrace(Duration.ofSeconds(10));
-    KStream<String, String> input = b.stream(in[0]);
+    KStream<String, String> input = workload.equals("state") ? null : b.stream(in[0]);
     switch (workload) {
       case "copy" -> input.to(out);
       case "filter" -> input.filter((k, v) -> v.contains("\"speed\":1")).to(out);
@@ -75,7 +102,8 @@ public final class StreamsPeer {
           .toStream((w, n) -> w.key() + "@" + w.window().start()).to(out, Produced.with(TEXT, LONG));
       case "session" -> input.groupByKey().windowedBy(SessionWindows.ofInactivityGapWithNoGrace(Duration.ofSeconds(5)))
           .count(Materialized.<String, Long, SessionStore<Bytes, byte[]>>as("counts"))
-          .toStream((w, n) -> w.key() + "@" + w.window().start()).to(out, Produced.with(TEXT, LONG));
+          .toStream((w, n) -> w.key() + "@" + w.window().start() + "@" + w.window().end())
+          .to(out, Produced.with(TEXT, LONG));
       case "json-average" -> input.mapValues(StreamsPeer::speed).groupByKey(Grouped.with(TEXT, Serdes.Double()))
           .windowedBy(ten)
           .aggregate(() -> "0 0", (k, v, sum) -> {
@@ -93,8 +121,14 @@ public final class StreamsPeer {
           JoinWindows.ofTimeDifferenceWithNoGrace(Duration.ofSeconds(1)),
           StreamJoined.<String, String, String>as("join").withStoreName("join")).to(out);
       case "repartition" -> input.selectKey((k, v) -> "g" + k.substring(k.length() - 3)).groupByKey(Grouped.as("by-group"))
-          .windowedBy(ten).count(Materialized.<String, Long, WindowStore<Bytes, byte[]>>as("counts"))
+          .windowedBy(TimeWindows.ofSizeAndGrace(Duration.ofSeconds(10), Duration.ofDays(1))).count(Materialized.<String, Long, WindowStore<Bytes, byte[]>>as("counts"))
           .toStream((w, n) -> w.key() + "@" + w.window().start()).to(out, Produced.with(TEXT, LONG));
+      case "state" -> b.<String, String>stream(List.of(in)).groupByKey()
+          .aggregate(() -> "0", (k, v, seen) -> {
+            int bar = seen.indexOf('|');
+            return (Integer.parseInt(bar < 0 ? seen : seen.substring(0, bar)) + 1) + "|" + v;
+          }, Materialized.<String, String, KeyValueStore<Bytes, byte[]>>as("state").withValueSerde(TEXT))
+          .toStream().to(out);
       case "many-keys" -> input.groupByKey().count(Materialized.<String, Long, KeyValueStore<Bytes, byte[]>>as("counts"))
           .toStream().to(out, Produced.with(TEXT, LONG));
       default -> throw new IllegalArgumentException(workload);

@@ -1,0 +1,188 @@
+/** The suite as a command: reads its flags, runs the workloads by turns, reports. */
+import { parseArgs } from 'node:util'
+import { type Cluster, openCluster } from './cluster.ts'
+import { type Input, makeInput } from './input.ts'
+import { type Plan, plans, plansNamed, type Sample, type Scale, standard } from './plans.ts'
+import { jsonLineOf, type Outcome, type Summary, summarise, textOf, writeResults } from './report.ts'
+import { type Guarantee, reasonAgainst, type SystemName } from './systems.ts'
+
+const usage = `npm run bench -- FLAGS
+
+  --workload NAME    one workload (again for more): ${Object.keys(plans).join(', ')}
+  --all              every workload; without it the first six rows of docs/benchmarks.md
+  --guarantee G      exactly_once (default), at_least_once, at_most_once
+  --threads N        stream threads of each system (2)
+  --json             a line of JSON for each workload, and nothing else on the standard output
+  --records N        size of the input (4000000); another than that leaves bench/RESULTS.md alone
+  --rounds N         3
+  --system NAME      only this one (again for more): millrace, kafka-streams, kafkajs
+  --cache BYTES      cache of each system (10485760)
+  --brokers LIST     measure on this Kafka; without it one is started
+  --set JSON         settings of Millrace, to try something out; leaves bench/RESULTS.md alone
+`
+
+const fullRecords = 4_000_000
+const guarantees: readonly string[] = ['exactly_once', 'at_least_once', 'at_most_once']
+
+export type Run = {
+  readonly cluster: Cluster
+  readonly guarantee: Guarantee
+  readonly threads: number
+  readonly cacheBytes: number
+  readonly rounds: number
+  readonly scale: Scale
+  readonly systems: readonly SystemName[] | null
+  readonly settings?: Readonly<Record<string, unknown>>
+  readonly say: (text: string) => void
+}
+
+export async function main(args: readonly string[]): Promise<number> {
+  const options = {
+    workload: { type: 'string', multiple: true },
+    all: { type: 'boolean', default: false },
+    guarantee: { type: 'string', default: 'exactly_once' },
+    threads: { type: 'string', default: '2' },
+    json: { type: 'boolean', default: false },
+    records: { type: 'string', default: String(fullRecords) },
+    rounds: { type: 'string', default: '3' },
+    system: { type: 'string', multiple: true },
+    cache: { type: 'string', default: '10485760' },
+    brokers: { type: 'string' },
+    set: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  } as const
+  let flags: ReturnType<typeof parseArgs<{ options: typeof options }>>['values']
+  try {
+    flags = parseArgs({ args: [...args], options }).values
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${usage}`)
+    return 2
+  }
+  if (flags.help) {
+    console.log(usage)
+    return 0
+  }
+  const numbers = {
+    threads: Number(flags.threads),
+    records: Number(flags.records),
+    rounds: Number(flags.rounds),
+  }
+  const names = flags.workload?.flatMap(plansNamed) ?? (flags.all ? Object.keys(plans) : standard)
+  const wrong = [
+    ...(flags.workload ?? [])
+      .filter((name) => plansNamed(name).length === 0)
+      .map((name) => `there is no workload ${name}`),
+    ...(guarantees.includes(flags.guarantee) ? [] : [`there is no guarantee ${flags.guarantee}`]),
+    ...Object.entries(numbers)
+      .filter(([, value]) => !Number.isSafeInteger(value) || value < 1)
+      .map(([name]) => `--${name} is a number of at least 1`),
+  ]
+  if (wrong.length > 0) {
+    console.error(`${wrong.join('\n')}\n\n${usage}`)
+    return 2
+  }
+  const say = flags.json ? () => {} : (text: string) => console.error(text)
+  const cluster = await openCluster(flags.brokers?.split(',') ?? null)
+  let failed = 0
+  try {
+    const run: Run = {
+      cluster,
+      guarantee: flags.guarantee as Guarantee,
+      threads: numbers.threads,
+      cacheBytes: Number(flags.cache),
+      rounds: numbers.rounds,
+      scale: {
+        records: numbers.records,
+        limitMs: 90_000,
+        durationMs: numbers.records >= 1_000_000 ? 20_000 : 5_000,
+      },
+      systems: (flags.system as readonly SystemName[] | undefined) ?? null,
+      ...(flags.set !== undefined && { settings: JSON.parse(flags.set) as Record<string, unknown> }),
+      say,
+    }
+    const isFull = numbers.records === fullRecords && flags.set === undefined && flags.system === undefined
+    for (const workload of names) {
+      const { outcome, errors } = await runWorkload(run, workload)
+      failed += errors.length
+      for (const error of errors) console.error(error.message)
+      console.log(flags.json ? jsonLineOf(outcome) : textOf(outcome))
+      if (isFull && errors.length === 0)
+        writeResults('bench/RESULTS.md', [outcome], cluster.version ?? 'of another')
+    }
+  } finally {
+    await cluster.stop()
+  }
+  return failed === 0 ? 0 : 1
+}
+
+/** All rounds of one workload, the systems by turns. A system that fails is told, and the others go on. */
+export async function runWorkload(
+  run: Run,
+  workload: string,
+): Promise<{ readonly outcome: Outcome; readonly errors: readonly Error[] }> {
+  const plan = plans[workload] as Plan
+  const inputs = plan.inputs(run.scale)
+  for (const input of inputs) await writeInput(run, input)
+  const notes: string[] = []
+  const errors: Error[] = []
+  const samples = new Map<SystemName, Sample[]>()
+  const chosen = plan.systems.filter((system) => run.systems === null || run.systems.includes(system))
+  for (const system of chosen) {
+    const reason = reasonAgainst(system, workload, run.guarantee)
+    if (reason === null) samples.set(system, [])
+    else notes.push(`${system}: n/a, ${reason}`)
+  }
+  const id = `bench-${workload}-${process.pid}-${Date.now().toString(36)}`
+  for (let round = 1; round <= run.rounds; round++) {
+    for (const [system, taken] of samples) {
+      try {
+        const sample = await plan.measure({
+          cluster: run.cluster,
+          system,
+          workload,
+          setting: {
+            guarantee: run.guarantee,
+            threads: run.threads,
+            cacheBytes: run.cacheBytes,
+            ...(run.settings && { settings: run.settings }),
+          },
+          scale: run.scale,
+          inputs,
+          run: id,
+          name: `${id}-${system}-${round}`,
+        })
+        taken.push(sample)
+        run.say(`${workload}, round ${round}, ${system}: ${JSON.stringify(sample)}`)
+      } catch (error) {
+        const message = `${workload}, round ${round}, ${system}: ${(error as Error).message}`
+        errors.push(new Error(message, { cause: error }))
+        run.say(message)
+      }
+    }
+  }
+  await plan.close?.(id)
+  const systems: { [system in SystemName]?: Summary } = {}
+  for (const [system, taken] of samples) if (taken.length > 0) systems[system] = summarise(taken)
+  const { guarantee, threads } = run
+  const outcome: Outcome = {
+    workload,
+    guarantee,
+    threads,
+    compares: plan.compares,
+    date: new Date().toISOString(),
+    records: run.scale.records,
+    systems,
+    notes,
+  }
+  return { outcome, errors }
+}
+
+const made = new Set<string>()
+
+async function writeInput({ cluster, say }: Run, input: Input): Promise<void> {
+  if (made.has(input.topic)) return
+  const start = Date.now()
+  await makeInput(cluster, input)
+  made.add(input.topic)
+  say(`${input.topic}: ${input.records} records in ${Date.now() - start} ms`)
+}

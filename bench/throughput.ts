@@ -1,0 +1,153 @@
+/**
+ * Records a second, the same rule for every system: from when its tasks run until the group's committed offsets have
+ * reached the input's end and the output has stopped growing. Seen from outside, through the broker.
+ */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { type Check, checkOf, type Shape } from './checks.ts'
+import { type Cluster, committedOf, createTopic, deleteTopics, endsOf, sum } from './cluster.ts'
+import type { Input } from './input.ts'
+import { type Usage, usageOf } from './process.ts'
+import { readTopic } from './reader.ts'
+import { type Guarantee, type SystemName, startSystem } from './systems.ts'
+
+export type Measured = Usage & {
+  readonly recordsPerSecond: number
+  readonly seconds: number
+  /** Input records that were committed; fewer than there are when time was up. */
+  readonly records: number
+  readonly written: number
+  readonly commits: number
+  readonly brokerCpuSeconds: number
+}
+
+export type Throughput = {
+  readonly workload: string
+  readonly guarantee: Guarantee
+  readonly threads: number
+  readonly inputs: readonly Input[]
+  readonly cacheBytes: number
+  /** A system that isn't through by then is stopped, and its rate is that of what it committed. */
+  readonly limitMs: number
+  readonly settings?: Readonly<Record<string, unknown>>
+}
+
+const pollMs = 40
+const quietMs = 1_500
+const restMs = 500
+
+/** Kept for the rounds to come: the same input always gives the same result. */
+const checks = new Map<string, Check>()
+
+export async function measureThroughput(
+  cluster: Cluster,
+  system: SystemName,
+  run: Throughput,
+  name: string,
+): Promise<Measured> {
+  const partitions = run.inputs[0]?.partitions ?? 4
+  const output = `${name}-out`
+  const stateDir = await mkdtemp(join(tmpdir(), 'bench-state-'))
+  await createTopic(cluster, output, partitions)
+  const brokerBefore = brokerCpu(cluster)
+  const subject = await startSystem(system, {
+    workload: run.workload,
+    brokers: cluster.brokers,
+    applicationId: name,
+    guarantee: run.guarantee,
+    threads: run.threads,
+    cacheBytes: run.cacheBytes,
+    stateDir,
+    inputs: run.inputs.map(({ topic }) => topic),
+    output,
+    ...(run.settings && { settings: run.settings }),
+  })
+  try {
+    const startedAt = await subject.running()
+    const committed = async () => {
+      const all: number[][] = []
+      for (const { topic } of run.inputs) all.push(await committedOf(cluster, name, topic, partitions))
+      return all
+    }
+    const total = sum(run.inputs.map(({ records }) => records))
+    let grewAt = startedAt
+    let written = 0
+    let reachedAt: number | null = null
+    let done = 0
+    for (;;) {
+      const now = Date.now()
+      const ends = sum(await endsOf(cluster, output, partitions))
+      if (ends !== written) {
+        written = ends
+        grewAt = now
+      }
+      if (reachedAt === null) {
+        done = sum((await committed()).map(sum))
+        if (done >= total) reachedAt = now
+      }
+      if (reachedAt !== null && Date.now() - Math.max(grewAt, reachedAt) > quietMs) break
+      if (Date.now() - startedAt > run.limitMs) break
+      if (!subject.isAlive) throw new Error(`${system} ended while it was measured:\n${subject.tail}`)
+      await wait(reachedAt === null ? pollMs : pollMs / 2)
+    }
+    const seconds = ((reachedAt === null ? Date.now() : Math.max(grewAt, reachedAt)) - startedAt) / 1_000
+    const usage = subject.usage
+    const brokerCpuSeconds = brokerCpu(cluster) - brokerBefore
+    const { commits } = await subject.finish()
+    const check = await expected(cluster, run, await committed())
+    let count = 0
+    await readTopic(cluster, output, await endsOf(cluster, output, partitions), (record) => {
+      count++
+      check.output(record)
+    })
+    const wrong = check.verdict()
+    if (wrong !== null) throw new Error(`${system}, ${run.workload}, ${run.guarantee}: ${wrong}`)
+    return {
+      ...usage,
+      recordsPerSecond: Math.round(done / seconds),
+      seconds,
+      records: done,
+      written: count,
+      commits,
+      brokerCpuSeconds,
+    }
+  } finally {
+    await subject.kill()
+    await rm(stateDir, { recursive: true, force: true })
+    await deleteTopics(cluster, name, [output])
+    await wait(restMs)
+  }
+}
+
+function brokerCpu({ brokerPid }: Cluster): number {
+  return brokerPid === null ? 0 : usageOf(brokerPid).cpuSeconds
+}
+
+async function expected(
+  cluster: Cluster,
+  { workload, inputs }: Throughput,
+  committed: readonly (readonly number[])[],
+): Promise<Check> {
+  const key = JSON.stringify([workload, inputs.map(({ topic }) => topic), committed])
+  const kept = checks.get(key)
+  if (kept !== undefined) return kept
+  const shape: Shape = {
+    records: Math.max(...inputs.map(({ records }) => records)),
+    keys: inputs[0]?.keys ?? 0,
+  }
+  const longest = inputs.find(({ records }) => records === shape.records)
+  const check = checkOf(workload, {
+    ...shape,
+    // Checks count seconds of event time at 10,000 records each.
+    records: Math.ceil(shape.records * (10_000 / (longest?.perSecond ?? 10_000))),
+  })
+  for (const [index, { topic }] of inputs.entries())
+    await readTopic(cluster, topic, committed[index] as number[], (record) => check.input(index, record))
+  check.seal()
+  // One at a time: they are large.
+  checks.clear()
+  checks.set(key, check)
+  return check
+}
