@@ -3,10 +3,12 @@
  * are being written) are over in a few, then longer and longer, until a deadline.
  */
 import { type Clock, sleep } from '../base/clock.ts'
-import { isRetriable } from './refusal.ts'
+import { isRefusal, isRetriable } from './refusal.ts'
 
 const firstMs = 2
 const longestMs = 1_000
+/** For what is over as soon as a transaction's markers are written. */
+const longestMarkersMs = 16
 /** So many tries at each length before it doubles. */
 const triesPerStep = 3
 const jitter = 0.2
@@ -31,7 +33,8 @@ export async function retrying<T>(patience: Patience, attempt: () => Promise<T>)
     try {
       return await attempt()
     } catch (error) {
-      const wait = backoffMs(failures)
+      const awaitsMarkers = isRefusal(error, 'CONCURRENT_TRANSACTIONS', 'UNSTABLE_OFFSET_COMMIT')
+      const wait = backoffMs(failures, firstMs, awaitsMarkers ? longestMarkersMs : longestMs)
       if (!isRetriable(error) || patience.clock.now() + wait > patience.deadline) throw error
       await sleep(patience.clock, wait)
       await patience.onRetry?.(error)
