@@ -33,7 +33,9 @@ async function main(args: readonly string[]): Promise<number> {
     }
   }
   if (quirks > 0) {
-    console.log(`${quirks} cases pin accidents of Kafka Streams, ${quirks - differ.length} of them came out the same`)
+    console.log(
+      `${quirks} cases pin accidents of Kafka Streams, ${quirks - differ.length} of them came out the same`,
+    )
     for (const text of differ) console.log(text)
   }
   console.log(`${passed} passed, ${failed} failed`)

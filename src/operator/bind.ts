@@ -24,7 +24,7 @@ import type { BoundSource, BoundSubtopology, Change, Run, TableView, TaskContext
 import { sessionAggregate } from './session-aggregate.ts'
 import { sink } from './sink.ts'
 import { slidingAggregate } from './sliding-aggregate.ts'
-import { copyOfPlain, freeze, type Snapshot, sameValue, snapshotBy } from './snapshot.ts'
+import { freeze, type Snapshot, sameValue, snapshotBy } from './snapshot.ts'
 import { branch, filter, flatMap, flatMapValues, map, mapValues, peek, selectKey } from './stateless.ts'
 import { storeOf } from './stores.ts'
 import { type JoinClock, joinClock, joinWindow, selfJoin, streamJoin } from './stream-join.ts'
@@ -121,8 +121,9 @@ class Binding {
 
   /** Values that leave a node can't be changed any more. Accumulators leave as copies: their aggregator may change them. */
   #freezing(node: Node, next: Run): Run {
+    const copy = this.#accumulates(node) ? this.#copies(node.stores[0]) : sameValue
     const hand = (value: unknown): unknown => {
-      const handed = this.#accumulates(node) ? copyOfPlain(value) : value
+      const handed = copy(value)
       freeze(handed)
       return handed
     }
@@ -382,7 +383,7 @@ class Binding {
   #storeView(name: string): TableView {
     const store = this.#context.store(name)
     // What looks through the view must not freeze an accumulator.
-    return storeView(store, this.#context.freezeValues ? copyOfPlain : sameValue)
+    return storeView(store, this.#context.freezeValues ? this.#copies(name) : sameValue)
   }
 
   /** A look into a table that is computed on the way may throw: the looking operator's record fails. */
@@ -487,6 +488,11 @@ class Binding {
     const { spec } = this.#context.store(node.sharedStore)
     if (spec.kind !== 'outer-join' || node.side === 'left') return snapshotBy(spec.valueSerde, spec.name)
     return snapshotBy(spec.rightValueSerde, spec.name)
+  }
+
+  #copies(store: string | undefined): Snapshot {
+    assert(store !== undefined, 'an aggregation has a store')
+    return snapshotBy(this.#context.store(store).spec.valueSerde, store)
   }
 
   /** Whether anybody behind a node looks at the value, and not only at whether it is there. */

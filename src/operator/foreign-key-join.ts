@@ -154,7 +154,7 @@ export function foreignKeyReceive(node: ForeignKeyReceiveNode, next: Run, contex
   return (foreignKey, value, timestamp, headers) => {
     const request = value as SubscriptionRequest
     const { instruction, primaryKey } = request
-    let kept: MaybePromise<void>
+    let kept: unknown = null
     if (foreignKey === null) {
       if (instruction !== answerAlways) return context.drop('null-foreign-key', node.name)
     } else if (instruction === deleteAndAnswer || instruction === deleteQuietly) {

@@ -2,8 +2,8 @@
 import type { Headers } from '../../src/base/headers.ts'
 import { Windowed } from '../../src/serde/windowed.ts'
 import type { Store } from '../../src/store/contract.ts'
-import { TopologyTestDriver } from '../../src/testing/topology-test-driver.ts'
 import type { TestOutput } from '../../src/testing/test-topics.ts'
+import { TopologyTestDriver } from '../../src/testing/topology-test-driver.ts'
 import {
   type Case,
   type CaseInput,
@@ -100,7 +100,9 @@ async function take(
 ): Promise<void> {
   for (const { key, value, timestamp, headers } of await output.readAll()) {
     if (typeof key === 'string') keys.add(key)
-    const list = headers.map(({ key: name, value: text }) => [name, text === null ? null : text.toString()] as const)
+    const list = headers.map(
+      ({ key: name, value: text }) => [name, text === null ? null : text.toString()] as const,
+    )
     records.push({
       key: keyOf(key),
       value: value as Json,
