@@ -6,7 +6,7 @@
 import { GraphBuilder, invalid, type NewNode, validName } from '../topology/graph-builder.ts'
 import type { Content, SourceNode, StreamPartitioner } from '../topology/node.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
-import type { CoPartition, InternalTopic } from '../topology/topology.ts'
+import type { CoPartition, InternalTopic, TopologyGraph } from '../topology/topology.ts'
 import { Topology } from '../topology/topology.ts'
 import type { AnySerde } from './types.ts'
 
@@ -301,12 +301,13 @@ export class LogicalGraph {
     const builder = new GraphBuilder()
     plan.write(builder)
     const topology = new Topology(builder)
-    if (options.requireNames === true) this.#refuseGeneratedNames(topology)
+    // What can only be seen in the whole is refused here, too.
+    const { graph } = topology
+    if (options.requireNames === true) this.#refuseGeneratedNames(graph)
     return topology
   }
 
-  #refuseGeneratedNames(topology: Topology): void {
-    const { stores, internalTopics } = topology.graph
+  #refuseGeneratedNames({ stores, internalTopics }: TopologyGraph): void {
     const used = this.generatedNames.filter(({ what, name }) =>
       what === 'store' ? stores.has(name) : internalTopics.has(name),
     )

@@ -41,7 +41,7 @@ export class TimeWindowedKStream<K, V, G extends Gap = never> {
   count(options: WindowedOptions<unknown, unknown> = {}): unknown {
     // Sliding windows count no name here, unlike all others: so it is in Kafka Streams.
     const counts = saysHow(options) && options.as === undefined && this.#windows.kind !== 'sliding'
-    if (counts)       this[core].builder.graph.names.nextStore('KSTREAM-AGGREGATE-')
+    if (counts) this[core].builder.graph.names.nextStore('KSTREAM-AGGREGATE-')
     return aggregateWindows(this[core], {
       prefix: 'KSTREAM-AGGREGATE-',
       operator: 'count',
