@@ -30,15 +30,15 @@ measurements
   .windowedBy(tumbling('10s', { grace: '5s' }))
   .aggregate(empty, add, { as: 'speeds-10s', valueSerde: sumSerde })
   .toStream()
-  .mapValues(average)
-  .to('average-speed', { valueSerde: serdes.double() })
+  .mapValues(average, { valueSerde: serdes.double() })
+  .to('average-speed')
 
 measurements
   .windowedBy(hopping('30s', { advance: '10s', grace: '5s' }))
   .aggregate(empty, add, { as: 'speeds-30s', valueSerde: sumSerde })
   .toStream()
-  .mapValues(average)
-  .to('average-speed-30s', { valueSerde: serdes.double() })
+  .mapValues(average, { valueSerde: serdes.double() })
+  .to('average-speed-30s')
 
 export default builder.build()
 
