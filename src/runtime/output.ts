@@ -30,6 +30,9 @@ type TopicOutput = {
   readonly open: (BatchBuilder | undefined)[]
 }
 
+// Lengths, times and the headers of a changelog record, at their most.
+const recordOverheadMax = 128
+
 export class Output implements Collector {
   readonly #options: OutputOptions
   readonly #counts: Map<string, number>
@@ -91,7 +94,7 @@ export class Output implements Collector {
       output.open[partition] = fresh
       return fresh
     }
-    return builder.bytes + bytes > this.#options.batchBytesMax && builder.count > 0
+    return builder.bytes + bytes + recordOverheadMax > this.#options.batchBytesMax && builder.count > 0
       ? this.#roll(output, partition, builder)
       : builder
   }
