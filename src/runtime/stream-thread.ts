@@ -113,6 +113,8 @@ type Slot = {
   budget: number
   /** Says that the opening under way is for nothing. */
   cancelled: boolean
+  /** The producers of members that are gone: nothing of this task is read before they are fenced. */
+  readonly fence: () => Promise<unknown>
   opened: Promise<void>
   /** Of a standby. */
   standby: TaskState | null
@@ -235,7 +237,7 @@ export class StreamThread {
   /** Opens these tasks; those of gone members' transactional ids are fenced first. Returns at once. */
   assign(assignments: readonly TaskAssignment[], identity: GroupIdentity, fence: readonly string[]): void {
     this.#identity = identity
-    const fenced = Promise.all(fence.map((id) => this.#fence(id)))
+    const fenceAll = once(() => Promise.all(fence.map((id) => this.#fence(id))))
     for (const assignment of assignments) {
       assert(!this.#slots.has(assignment.id), `thread ${this.name} owns task ${assignment.id} already`)
       const slot: Slot = {
@@ -245,6 +247,7 @@ export class StreamThread {
         busy: false,
         budget: 1024,
         cancelled: false,
+        fence: assignment.role === 'active' ? fenceAll : async () => {},
         opened: Promise.resolve(),
         standby: null,
         committed: new Map(),
@@ -253,7 +256,7 @@ export class StreamThread {
       if (assignment.role === 'active')
         for (const input of assignment.inputs) this.#byPartition.set(key(input), slot)
       this.#options.hooks.taskCreated?.(this.name, assignment.id)
-      slot.opened = (assignment.role === 'active' ? fenced : Promise.resolve()).then(() => this.#open(slot))
+      slot.opened = this.#open(slot)
     }
   }
 
@@ -394,7 +397,8 @@ export class StreamThread {
       const before = task.recordsProcessed
       const result = task.process(slot.budget)
       if (isPromise(result)) {
-        this.#wait(slot, result)
+        const done = () => this.#afterBatch(slot, task.recordsProcessed - before, performance.now() - started)
+        this.#wait(slot, result.then(done))
         worked += task.recordsProcessed - before
         continue
       }
@@ -560,6 +564,7 @@ export class StreamThread {
     const subtopology = graph.subtopologies.find(({ index }) => index === assignment.subtopology)
     assert(subtopology !== undefined, `no sub-topology ${assignment.subtopology}`)
     slot.state = 'restoring'
+    await slot.fence()
 
     // The order matters: first positions that no open transaction can move, then the changelogs' ends.
     const committed = await client.committed(settings.task.applicationId, assignment.inputs)
@@ -1081,6 +1086,18 @@ export class StreamThread {
     const before = this.#state
     this.#state = state
     this.#options.hooks.threadState?.(this.name, state, before)
+  }
+}
+
+/** Runs it once; where it failed, the next call runs it again. */
+function once(run: () => Promise<unknown>): () => Promise<unknown> {
+  let running: Promise<unknown> | null = null
+  return () => {
+    running ??= run().catch((error) => {
+      running = null
+      throw error
+    })
+    return running
   }
 }
 
