@@ -27,6 +27,7 @@ import { TimeGroups } from './time-groups.ts'
 
 const keyOffset = 10
 const timestampBytes = 8
+const hollowMax = 10_000
 
 type Bucket = {
   /** Sorted by time, then discriminator. */
@@ -41,6 +42,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   protected readonly groups: TimeGroups
   readonly #buckets = new Map<unknown, Bucket>()
   readonly #loading = new Map<unknown, Promise<unknown>>()
+  #hollow: unknown[] = []
   readonly #retentionMs: number
   readonly #segmentMs: number
   /** 1, or 0 where emit on close scans by time. */
@@ -220,13 +222,14 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   override trim(bytes: number): void {
     if (this.pinned) return
+    this.#dropHollow()
     const { tally } = this.services
     const until = tally.cached - bytes
     // Twice over, oldest first: entries that were used since the last sweep stay the first time.
     for (let round = 0; round < 2 && tally.cached > until; round++) {
       for (const group of this.groups.oldestFirst()) {
         if (tally.cached <= until) break
-        for (const entry of [...group]) {
+        for (const entry of group) {
           if (tally.cached <= until) break
           if ((entry.flags & (unsettled | flag.detached)) !== 0 || this.#loading.has(entry.id)) continue
           if ((entry.flags & flag.used) !== 0) {
@@ -237,6 +240,12 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
         }
       }
     }
+  }
+
+  /** Buckets that only say that their key has nothing. */
+  #dropHollow(): void {
+    for (const id of this.#hollow) if (this.#buckets.get(id)?.entries.length === 0) this.#buckets.delete(id)
+    this.#hollow = []
   }
 
   #evict(entry: LiveEntry): void {
@@ -553,8 +562,10 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
       for (const entry of entries) this.#enter(entry)
       let bucket = this.#buckets.get(id)
       if (bucket === undefined) {
+        if (this.#hollow.length >= hollowMax) this.#dropHollow()
         bucket = { entries: [], floor: this.#floor }
         this.#buckets.set(id, bucket)
+        this.#hollow.push(id)
       }
       if (from < bucket.floor) bucket.floor = from
     })
@@ -613,7 +624,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   #empty(): void {
     for (const group of this.groups.oldestFirst()) {
-      for (const entry of [...group]) if ((entry.flags & flag.detached) === 0) this.forget(entry)
+      for (const entry of group) if ((entry.flags & flag.detached) === 0) this.forget(entry)
     }
     this.#buckets.clear()
   }

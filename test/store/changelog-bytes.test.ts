@@ -166,7 +166,7 @@ test('changelog: a suppressed record in a format of Kafka Streams before 2.4 is 
 })
 
 test('changelog: a record waiting for a table is keyed by time, key and arrival', async () => {
-  const { lines, restored } = await committed(
+  const { lines, logs, restored } = await committed(
     { ...joinBuffer('s', 1e13), ...texts } as StoreSpec,
     async (state) => {
       const store = state.store('s') as JoinBuffer
@@ -188,6 +188,8 @@ test('changelog: a record waiting for a table is keyed by time, key and arrival'
   expect(store.observedTime).toBe(1_700_000_000_000)
   // Restored, it goes on counting arrivals: the same key and time is another record.
   await store.hold('user', '23', 1_700_000_000_000, noHeaders, origin)
+  await logs.commitAll(restored)
+  expect(new Set(logs.of('s').map(({ key }) => key.toString('hex'))).size).toBe(2)
   expect([(await store.shift()).value, (await store.shift()).value]).toEqual(['22', '23'])
 })
 

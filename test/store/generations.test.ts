@@ -188,15 +188,41 @@ test('generations: a key is asked for once while it is being read, and a write i
   const loading = state.load()
   const first = store.entry('a')
   const second = store.entry('a')
+  disk.wait = null
   // Somebody still had the entry in hand, from before it was evicted.
   store.set(stale, { n: 5 }, 5, noHeaders)
   // Clean again and persisted, it must stay: what is being read is older.
   await logs.commitAll(state)
+  await state.persist()
+  state.trim(0)
+  state.trim(0)
   await slow.open()
   await loading
   expect(await first).toBe(await second)
   expect(await store.get('a')).toEqual({ n: 5 })
   expect(store.get('b')).toEqual({ n: 1 })
+})
+
+test('generations: a window that is being read stays, once it was written', async () => {
+  const { state, disk, logs } = await open(window('s'))
+  const store = state.store('s') as WindowStore
+  store.set(await store.entry('a', 10), 1, 10, noHeaders)
+  await logs.commitAll(state)
+  await state.persist()
+  const stale = await store.entry('a', 10)
+  state.trim(0)
+  state.trim(0)
+  const slow = gate(disk)
+  const reading = store.entry('a', 10)
+  disk.wait = null
+  expect(store.set(stale, 5, 11, noHeaders)).toBe(true)
+  await logs.commitAll(state)
+  await state.persist()
+  state.trim(0)
+  state.trim(0)
+  await slow.open()
+  expect((await reading).value).toBe(5)
+  expect((await store.entry('a', 10)).value).toBe(5)
 })
 
 test('generations: windows wanted ahead are read with one request', async () => {
@@ -283,6 +309,22 @@ test('generations: lruMap forgets the least recently used for good, with a tombs
   ).toEqual([
     ['b', null],
     ['d', '1'],
+  ])
+})
+
+test('generations: what is gone already is not taken back a second time', async () => {
+  const { state, logs } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  await store.put('a', { n: 1 }, 1)
+  await logs.commitAll(state)
+  for (let time = 2; time < 5; time++) {
+    await store.put('a', null, time)
+    await logs.commitAll(state)
+    if (time === 3) await state.persist()
+  }
+  expect(logs.of('s').map(({ value, timestamp }) => [value === null, timestamp])).toEqual([
+    [false, 1],
+    [true, 2],
   ])
 })
 
