@@ -7,9 +7,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
+import { delimiter, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 
 /** The releases that the tests know; the first is the default. */
 export const kafkaVersions = ['4.3.0', '3.9.1'] as const
@@ -33,8 +32,9 @@ export type JavaRunOptions = JavaOptions & {
   readonly timeoutMs?: number
 }
 
-const here = fileURLToPath(new URL('.', import.meta.url))
-const cache = fileURLToPath(new URL('../../node_modules/.cache/millrace/', import.meta.url))
+// From the working folder: a script runs from where it was compiled to.
+const here = resolve('test/kafka')
+const cache = resolve('node_modules/.cache/millrace')
 const programs = join(here, 'java')
 const remedy = 'install a JDK 17 or newer and Maven (Debian: apt-get install openjdk-17-jdk-headless maven)'
 
