@@ -2,7 +2,9 @@
 import { invalid } from './graph-builder.ts'
 import type { TimestampExtractor } from './node.ts'
 
-export const timestamps = {
+export const timestamps: Readonly<
+  Record<'failOnInvalid' | 'skipInvalid' | 'usePartitionTime' | 'wallClock', TimestampExtractor>
+> = {
   /** The record's own; one that isn't a time (negative) stops the application. */
   failOnInvalid: (_value, _key, record) => {
     if (record.timestamp >= 0) return record.timestamp
@@ -27,4 +29,4 @@ export const timestamps = {
 
   /** When it is read. */
   wallClock: (_value, _key, _record, _partitionTime, wallClock) => wallClock,
-} as const satisfies Readonly<Record<string, TimestampExtractor>>
+}
