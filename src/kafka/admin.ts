@@ -166,7 +166,17 @@ export function createAdmin(cluster: Cluster): Admin {
         isFirst = false
         if (failures.length > 0) throw failures.find(({ verdict }) => verdict !== 'retry') ?? failures[0]
       })
-      for (const name of names) cluster.forgetTopic(name)
+      // The broker that is asked next may not have heard of it yet.
+      await retrying(async () => {
+        await cluster.refresh(names)
+        for (const name of names) {
+          if (cluster.topic(name)?.errorCode === 0) {
+            throw new StreamsError('KAFKA_TIMEOUT', `topic ${name} was deleted, but is still there`, {
+              topic: name,
+            })
+          }
+        }
+      })
     },
 
     async configs(topic) {

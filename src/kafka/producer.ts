@@ -86,6 +86,8 @@ type Lane = {
   readonly queue: Outgoing[]
   inFlight: number
   sequence: number
+  /** The broker has taken a batch of this id and epoch, and checks the numbers of the others against it. */
+  isKnown: boolean
   /** One failed: nothing more goes out until all in flight have come back. */
   isRecovering: boolean
   failures: number
@@ -149,6 +151,7 @@ class KafkaProducer implements Producer {
     for (const lane of this.#lanes.values()) {
       assert(lane.queue.length === 0, 'nothing is queued when a producer is initialised')
       lane.sequence = 0
+      lane.isKnown = false
     }
     this.#failure = null
     this.#leaveTransaction()
@@ -216,6 +219,7 @@ class KafkaProducer implements Producer {
         queue: [],
         inFlight: 0,
         sequence: 0,
+        isKnown: false,
         isRecovering: false,
         failures: 0,
         notBefore: 0,
@@ -277,7 +281,9 @@ class KafkaProducer implements Producer {
 
   #next(lane: Lane, now: number): Outgoing | undefined {
     if (this.#transactionalId !== null && lane.membership !== 'added') return undefined
-    if (lane.isRecovering || lane.inFlight >= inFlightMax) return undefined
+    // A broker that knows nothing of a producer takes any number from it: the first batch goes alone, or a second
+    // one could be taken in its place.
+    if (lane.isRecovering || lane.inFlight >= (lane.isKnown ? inFlightMax : 1)) return undefined
     if (lane.notBefore > now) {
       this.#pumpAt(lane.notBefore)
       return undefined
@@ -378,6 +384,7 @@ class KafkaProducer implements Producer {
     const at = lane.queue.indexOf(outgoing)
     if (at < 0) return
     lane.queue.splice(at, 1)
+    lane.isKnown = true
     lane.failures = 0
     lane.missingSince = 0
     this.#settleLane(lane)
@@ -421,7 +428,7 @@ class KafkaProducer implements Producer {
     lane.isRecovering = lane.inFlight > 0 || isFollower
     if (!isFollower) {
       lane.failures++
-      this.#logger.debug(`produce to ${lane.topic}-${lane.partition}: ${error.message}; trying again`)
+      this.#logger.debug(`${error.message}; trying again`)
     }
     lane.notBefore = now + backoffMs(lane.failures)
     this.#settleLane(lane)
@@ -545,6 +552,7 @@ class KafkaProducer implements Producer {
           this.#identity = identity
           for (const lane of this.#lanes.values()) {
             lane.sequence = 0
+            lane.isKnown = false
             for (const outgoing of lane.queue) {
               outgoing.sequence = -1
               outgoing.bytes = null
@@ -761,12 +769,16 @@ class KafkaProducer implements Producer {
         return
       } catch (error) {
         if (!isRefusal(error, 'ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'REBALANCE_IN_PROGRESS')) throw error
-        const later = identity()
-        if (later.generation !== current.generation || later.memberId !== current.memberId) continue
-        // The group is between two generations: this member hears of the new one in a moment, or that it is out.
-        const isOut = isRefusal(error, 'UNKNOWN_MEMBER_ID')
-        if (isOut || this.#cluster.clock.now() - startedAt > generationWaitMsMax) throw error
-        await sleep(this.#cluster.clock, generationPollMs)
+        // Between two generations this member hears of the new one in a moment, or that it is out.
+        const hasMoved = (): boolean => {
+          const { generation, memberId } = identity()
+          return generation !== current.generation || memberId !== current.memberId
+        }
+        while (!hasMoved()) {
+          const isOut = isRefusal(error, 'UNKNOWN_MEMBER_ID')
+          if (isOut || this.#cluster.clock.now() - startedAt > generationWaitMsMax) throw error
+          await sleep(this.#cluster.clock, generationPollMs)
+        }
       }
     }
   }

@@ -73,6 +73,25 @@ test('producer: the first of several in flight is refused for a moment, the orde
   expect(requests).toBeGreaterThan(12)
 })
 
+test('producer: the very first batch of a partition is refused for a moment, none behind it takes its place', async () => {
+  const producer = await producerOf()
+  let requests = 0
+  let together = 0
+  using _fault = kafka.intercept('produce', ({ body }) => {
+    requests++
+    if (requests === 1) return { error: 'NOT_LEADER_OR_FOLLOWER' }
+    // As a broker does that has forgotten, or never knew, the producer.
+    if (values('uncommitted').length === 0) together += body.topics.length
+    return undefined
+  })
+  const calls = Array.from({ length: 10 }, (_, index) => producer.produce([batch('t', 0, [`${index}`])]))
+  expect((await Promise.all(calls)).map(([first]) => first?.baseOffset)).toEqual([
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+  ])
+  expect(together).toBe(1)
+  expect(values()).toEqual(Array.from({ length: 10 }, (_, index) => `${index}`))
+})
+
 test('producer: the leader moved, the metadata is read again and the batch arrives', async () => {
   const producer = await producerOf()
   let lookedUp = 0

@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Clock, systemClock } from '../../src/base/clock.ts'
 import { StreamsError } from '../../src/base/errors.ts'
 import { noHeaders } from '../../src/base/headers.ts'
 import { silentLogger } from '../../src/base/logger.ts'
@@ -131,7 +132,8 @@ export function clientContract(name: string, start: () => Promise<Target>): void
     let target: Target
     let client: KafkaClient
     const fresh = (what: string) => `${what}-${randomUUID().slice(0, 8)}`
-    const open = () => connect({ brokers: target.brokers, clientId: 'contract', logger: silentLogger })
+    const open = (clock: Clock = systemClock) =>
+      connect({ brokers: target.brokers, clientId: 'contract', logger: silentLogger, clock })
 
     beforeAll(async () => {
       target = await start()
@@ -170,10 +172,10 @@ export function clientContract(name: string, start: () => Promise<Target>): void
       ])
       expect(await client.admin.configs(name)).toMatchObject({ 'cleanup.policy': 'compact' })
       await client.admin.alterConfigs(name, { 'cleanup.policy': null, 'retention.ms': '12345' })
-      expect(await client.admin.configs(name)).toMatchObject({
-        'cleanup.policy': 'delete',
-        'retention.ms': '12345',
-      })
+      // A broker applies it in a moment of its own.
+      await expect
+        .poll(() => client.admin.configs(name), { interval: 5, timeout: 10_000 })
+        .toMatchObject({ 'cleanup.policy': 'delete', 'retention.ms': '12345' })
       await client.admin.createPartitions(name, 3)
       expect((await client.admin.topics([name]))[0]?.partitions).toHaveLength(3)
       expect((await client.admin.topics()).map((each) => each.name)).toContain(name)
@@ -421,9 +423,10 @@ export function clientContract(name: string, start: () => Promise<Target>): void
       fetcher.pause(partition)
       await producer.produce([batch(topic, 0, ['4'])])
       fetcher.seek(partition, 2)
+      const before = records.all.length
       fetcher.resume(partition)
-      await records.until(({ length }) => length === 7)
-      expect(records.all.map(({ offset }) => offset)).toEqual([0, 1, 2, 3, 2, 3, 4])
+      await records.until(({ length }) => length >= before + 3)
+      expect(records.all.slice(before).map(({ offset }) => offset)).toEqual([2, 3, 4])
       fetcher.remove(partition)
       await Promise.all([fetcher.close(), producer.close()])
     })
@@ -649,7 +652,16 @@ export function clientContract(name: string, start: () => Promise<Target>): void
       const groupId = fresh('g')
       const one = memberOf(groupId, topic)
       await one.assignedOf(1)
-      const producer = await producerOf({ ...transactional, transactionalId: fresh('x') })
+      // It waits some seconds for a new generation, by a clock that runs a hundred times as fast.
+      const start = Date.now()
+      const clock = { ...systemClock, now: () => start + 100 * (Date.now() - start) }
+      const hasty = open(clock)
+      const producer = hasty.producer({
+        ...transactional,
+        deliveryTimeoutMs: 600_000,
+        transactionalId: fresh('x'),
+      })
+      await producer.init()
       const current = one.member.identity
       const offsets = [{ topic, partition: 0, offset: 1, metadata: '' }]
       const old = { ...current, generation: current.generation - 1 }
@@ -664,7 +676,7 @@ export function clientContract(name: string, start: () => Promise<Target>): void
       await producer.commitOffsets(() => answers.shift() ?? current, offsets)
       await producer.end('commit')
       expect(await client.committed(groupId, [{ topic, partition: 0 }])).toMatchObject([{ offset: 1 }])
-      await producer.close()
+      await hasty.close()
       await one.member.leave()
       await one.close()
     })
