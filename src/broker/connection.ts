@@ -94,24 +94,37 @@ export class Connection {
   /** The next whole request, without its length; null while it is not all there. */
   #take(): Buffer | null {
     if (this.#bytes < lengthBytes) return null
-    let first = this.#chunks[0] as Buffer
-    if (first.length < lengthBytes) {
-      first = Buffer.concat(this.#chunks)
-      this.#chunks = [first]
-    }
-    const length = first.readInt32BE(0)
+    const length = this.#gather(lengthBytes).readInt32BE(0)
     if (length < 0 || length > requestBytesMax) throw new Error(`a request of ${length} bytes`)
     const total = lengthBytes + length
     if (this.#bytes < total) return null
-    // One copy at most, however many chunks the request came in.
-    if (first.length < total) {
-      first = Buffer.concat(this.#chunks, this.#bytes)
-      this.#chunks = [first]
-    }
+    const frame = this.#gather(total).subarray(lengthBytes, total)
     this.#bytes -= total
+    const first = this.#chunks[0] as Buffer
     if (first.length === total) this.#chunks.shift()
     else this.#chunks[0] = first.subarray(total)
-    return first.subarray(lengthBytes, total)
+    return frame
+  }
+
+  /** Makes the first chunk at least this long. A request is copied once at most, in however many chunks it came. */
+  #gather(bytes: number): Buffer {
+    const first = this.#chunks[0] as Buffer
+    if (first.length >= bytes) return first
+    const gathered = Buffer.allocUnsafe(bytes)
+    let at = 0
+    let index = 0
+    for (; at < bytes; index++) {
+      const chunk = this.#chunks[index] as Buffer
+      const taken = Math.min(chunk.length, bytes - at)
+      gathered.set(taken === chunk.length ? chunk : chunk.subarray(0, taken), at)
+      at += taken
+      if (taken < chunk.length) {
+        this.#chunks[index] = chunk.subarray(taken)
+        break
+      }
+    }
+    this.#chunks.splice(0, index, gathered)
+    return gathered
   }
 
   async #serve(frame: Buffer): Promise<void> {

@@ -54,10 +54,10 @@ export function decompress(codec: Codec, bytes: Buffer, bytesMax: number): Buffe
       case 'snappy':
         return isXerial(bytes) ? snappyUnframe(bytes, bytesMax) : snappyBlock(bytes, bytesMax)
       case 'lz4':
-        refuseAbove(bytesMax, lz4BytesMax(bytes))
+        refuseAbove(bytesMax, lz4BytesMax(bytes, bytesMax))
         return decompressFrameSync(bytes)
       case 'zstd':
-        refuseAbove(bytesMax, zstdBytesMax(bytes))
+        refuseAbove(bytesMax, zstdBytesMax(bytes, bytesMax))
         return zstd().decompress(bytes, bytesMax)
     }
   } catch (error) {
@@ -131,10 +131,10 @@ function snappyBlock(block: Buffer, bytesMax: number): Buffer {
 }
 
 // LZ4: frame descriptor (flags, largest block size, optional content size and dictionary id, checksum), then blocks
-// of a little-endian length, whose top bit says "stored". A block holds at most the largest block size, and LZ4
-// can not expand a byte to more than 255.
+// of a little-endian length, whose top bit says "stored". A block holds at most the largest block size, which may
+// be 4 MiB; where that is too rough a guess the block itself tells.
 
-function lz4BytesMax(bytes: Buffer): number {
+function lz4BytesMax(bytes: Buffer, bytesMax: number): number {
   if (bytes.length < 7 || bytes.readUInt32LE(0) !== 0x184d2204) throw new CompressionError('lz4: not a frame')
   const flags = bytes[4] as number
   const sizeCode = ((bytes[5] as number) >> 4) & 7
@@ -149,9 +149,37 @@ function lz4BytesMax(bytes: Buffer): number {
     if (word === 0) return total
     const length = word & 0x7fffffff
     if (length > blockMax) throw new CompressionError(`lz4: a block of ${length} bytes`)
-    total += word === length ? Math.min(blockMax, length * 255) : length
+    const isStored = word !== length
+    const guess = isStored ? length : Math.min(blockMax, length * 255)
+    total += total + guess > bytesMax && !isStored ? lz4BlockBytes(bytes, at + 4, at + 4 + length) : guess
+    if (total > bytesMax) return total
     at += 4 + length + checksumBytes
   }
+}
+
+/** What a block decompresses to, from its sequences alone: token, literals, distance, match. */
+function lz4BlockBytes(bytes: Buffer, start: number, end: number): number {
+  let total = 0
+  let at = start
+  const extended = (nibble: number): number => {
+    let length = nibble
+    if (nibble < 15) return length
+    for (let byte = 255; byte === 255 && at < end; ) {
+      byte = bytes[at++] as number
+      length += byte
+    }
+    return length
+  }
+  while (at < end) {
+    const token = bytes[at++] as number
+    const literals = extended(token >> 4)
+    total += literals
+    at += literals
+    if (at >= end) break
+    at += 2
+    total += extended(token & 15) + 4
+  }
+  return total
 }
 
 // Zstandard: a frame header, then blocks with a 3-byte header: last, type, size. Stored and run blocks say their
@@ -159,7 +187,7 @@ function lz4BytesMax(bytes: Buffer): number {
 
 const zstdBlockBytesMax = 131_072
 
-function zstdBytesMax(bytes: Buffer): number {
+function zstdBytesMax(bytes: Buffer, bytesMax: number): number {
   let total = 0
   let at = 0
   do {
@@ -174,7 +202,17 @@ function zstdBytesMax(bytes: Buffer): number {
     const descriptor = bytes[at + 4] as number
     const single = (descriptor & 32) !== 0
     const sizeBytes = [single ? 1 : 0, 2, 4, 8][descriptor >> 6] as number
-    at += 5 + (single ? 0 : 1) + ([0, 1, 2, 4][descriptor & 3] as number) + sizeBytes
+    at += 5 + (single ? 0 : 1) + ([0, 1, 2, 4][descriptor & 3] as number)
+    if (at + sizeBytes > bytes.length) throw new CompressionError('zstd: the frame is cut off')
+    // A decoder may allocate what the frame claims, so the claim counts as well.
+    const claimed =
+      sizeBytes === 8
+        ? Number(bytes.readBigUInt64LE(at))
+        : sizeBytes > 0
+          ? bytes.readUIntLE(at, sizeBytes)
+          : 0
+    if (claimed > bytesMax) return claimed
+    at += sizeBytes
     for (let last = false; !last; ) {
       if (at + 3 > bytes.length) throw new CompressionError('zstd: the frame is cut off')
       const header = bytes.readUIntLE(at, 3)

@@ -354,6 +354,30 @@ export function brokerContract(
           .toBe(4)
       })
 
+      test('settings are replaced as a whole: what is not named goes back to its default', async () => {
+        const name = await topic(1, { 'retention.ms': '5000' })
+        const resource = { resourceType: 2, resourceName: name }
+        const configs = pairs({ 'max.message.bytes': '2000' })
+        const { responses } = await client.call('alterConfigs', {
+          resources: [{ ...resource, configs }],
+          validateOnly: false,
+        })
+        expect(responses).toMatchObject([{ errorCode: 0, ...resource }])
+        const own = async () => {
+          const { results } = await client.call('describeConfigs', {
+            resources: [{ ...resource, configurationKeys: null }],
+            includeSynonyms: false,
+          })
+          return results[0]!.configs
+            .filter(({ configSource }) => configSource === 1)
+            .map(({ name: key, value }) => [key, value])
+        }
+        await expect.poll(own).toEqual([['max.message.bytes', '2000']])
+        const nowhere = { resourceType: 2, resourceName: unique('none'), configs: [] }
+        const missing = await client.call('alterConfigs', { resources: [nowhere], validateOnly: true })
+        expect(kafkaErrorName(missing.responses[0]!.errorCode)).toBe('UNKNOWN_TOPIC_OR_PARTITION')
+      })
+
       test('settings: defaults and own values are told apart, changed one by one, unknown ones refused', async () => {
         const name = await topic(1, { 'cleanup.policy': 'compact' })
         const read = async (key: string) => {
@@ -799,6 +823,16 @@ export function brokerContract(
         })
         expect((await fetch(name)).values).toEqual(['void', 'plain'])
         expect((await fetch(name, { isCommitted: true, from: 3 })).abortedTransactions ?? []).toEqual([])
+      })
+
+      test('a read_committed fetch that waits is woken by the commit', async () => {
+        const name = await topic()
+        const held = await transactional()
+        await addPartition(held, name)
+        await sendIn(held, name, 0, 'inside')
+        const waiting = fetch(name, { isCommitted: true, maxWaitMs: 15_000, on: await another() })
+        expect(await end(held, true)).toBe('NONE')
+        expect((await waiting).values).toEqual(['inside'])
       })
 
       test('sequences go on over transactions of one epoch', async () => {
@@ -1373,6 +1407,33 @@ export function brokerContract(
         expect(await addGroup(second, group)).toBe('NONE')
         expect(await commitIn(first, group, name, 1)).toBe('INVALID_PRODUCER_EPOCH')
         expect(await commitIn(second, group, name, 1)).toBe('NONE')
+      })
+    })
+
+    describe('framing', () => {
+      test('requests that come in pieces, and several at once, are answered in order', async () => {
+        using bare = await WireClient.openBare(broker.address)
+        const request = { topics: [], allowAutoTopicCreation: false }
+        const three = Buffer.concat([1, 2, 3].map(() => bare.encode('metadata', request, 9)))
+        const ids: number[] = []
+        let expected = 1
+        for (let cut = 1; cut < three.length; cut += 7) {
+          bare.raw(three.subarray(0, cut))
+          await new Promise((resolve) => setImmediate(resolve))
+          bare.raw(three.subarray(cut))
+          for (let index = 0; index < 3; index++) ids.push((await bare.nextFrame()).readInt32BE(0))
+          expected++
+        }
+        expect(ids).toEqual(Array.from({ length: (expected - 1) * 3 }, (_, index) => 1 + (index % 3)))
+      })
+
+      test('a request that comes byte by byte is answered', async () => {
+        using bare = await WireClient.openBare(broker.address)
+        for (const byte of bare.encode('metadata', { topics: [], allowAutoTopicCreation: false }, 9)) {
+          bare.raw(Buffer.from([byte]))
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+        expect((await bare.nextFrame()).readInt32BE(0)).toBe(1)
       })
     })
 

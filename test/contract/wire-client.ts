@@ -17,6 +17,8 @@ export class WireClient {
   readonly #socket: net.Socket
   readonly #waiting: Waiting[] = []
   readonly #spoken = new Map<number, { readonly min: number; readonly max: number }>()
+  /** Answers that came before they were asked for. */
+  readonly #unclaimed: Buffer[] = []
   #received = Buffer.alloc(0)
   #correlationId = 0
   readonly closed: Promise<void>
@@ -27,7 +29,10 @@ export class WireClient {
       this.#received = Buffer.concat([this.#received, chunk as Buffer])
       while (this.#received.length >= 4 && this.#received.length >= 4 + this.#received.readInt32BE(0)) {
         const end = 4 + this.#received.readInt32BE(0)
-        this.#waiting.shift()?.resolve(this.#received.subarray(4, end))
+        const frame = this.#received.subarray(4, end)
+        const waiting = this.#waiting.shift()
+        if (waiting === undefined) this.#unclaimed.push(frame)
+        else waiting.resolve(frame)
         this.#received = this.#received.subarray(end)
       }
     })
@@ -77,17 +82,24 @@ export class WireClient {
   ): Promise<ResponseOf<Apis[N]>> {
     if (version === undefined) throw new Error(`the broker does not speak ${name}`)
     const api = apis[name] as unknown as LooseApi
-    const writer = new ByteWriter()
-    const id = ++this.#correlationId
-    writer.int32(0)
-    writeRequestHeader(writer, api, version, id, 'wire-client')
-    api.encodeRequest(version, writer, request)
-    writer.buffer.writeInt32BE(writer.position - 4, 0)
-    const frame = await this.#exchange(writer.copy())
+    const bytes = this.encode(name, request, version)
+    const id = this.#correlationId
+    const frame = await this.#exchange(bytes)
     if (frame.readInt32BE(0) !== id) throw new Error(`answer ${frame.readInt32BE(0)} to request ${id}`)
     return api.decodeResponse(version, frame, responseBodyStart(api, version, frame, 4)) as ResponseOf<
       Apis[N]
     >
+  }
+
+  /** A request as it goes over the wire, its length before it. */
+  encode<N extends ApiName>(name: N, request: RequestInOf<Apis[N]>, version: number): Buffer {
+    const api = apis[name] as unknown as LooseApi
+    const writer = new ByteWriter()
+    writer.int32(0)
+    writeRequestHeader(writer, api, version, ++this.#correlationId, 'wire-client')
+    api.encodeRequest(version, writer, request)
+    writer.buffer.writeInt32BE(writer.position - 4, 0)
+    return writer.copy()
   }
 
   /** Sends bytes as they are. */
@@ -97,6 +109,8 @@ export class WireClient {
 
   /** The next answer, undecoded, from its correlation id on. */
   nextFrame(): Promise<Buffer> {
+    const frame = this.#unclaimed.shift()
+    if (frame !== undefined) return Promise.resolve(frame)
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
   }
 
