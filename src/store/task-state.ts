@@ -273,7 +273,11 @@ class LayeredState implements TaskState {
       const loading = store.load()
       if (isPromise(loading)) (waiting ??= []).push(loading)
     }
-    return waiting === null ? undefined : Promise.all(waiting).then(() => {})
+    if (waiting === null) return undefined
+    const all = Promise.all(waiting).then(() => {})
+    // Not awaited, a failure shows when the key is asked for.
+    all.catch(() => {})
+    return all
   }
 
   trim(bytesMax: number): void {
@@ -359,9 +363,13 @@ class LayeredState implements TaskState {
     for (const store of written) store.persisted()
     for (const [name, position] of positions) this.#positions.set(name, position)
     for (const store of written) {
-      const expiring = store.expire(this.#positions.get(store.name) as Position)
-      if (isPromise(expiring)) await this.#guard('expire', () => expiring)
+      await this.#expire(store, this.#positions.get(store.name) as Position)
     }
+  }
+
+  #expire(store: LayeredStore, position: Position): MaybePromise<void> {
+    const expiring = store.expire(position)
+    return isPromise(expiring) ? this.#guard('expire', () => expiring) : undefined
   }
 
   #positionOf(store: LayeredStore): Position {
@@ -413,6 +421,8 @@ class LayeredState implements TaskState {
       const writing = this.#write(batch)
       return chain(writing, () => {
         this.#positions.set(name, position)
+        // A standby only ever restores: what expires must go here, too.
+        return this.#expire(store, position)
       })
     })
   }

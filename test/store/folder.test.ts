@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { KeyValueStore, TaskState, WindowStore } from '../../src/store/contract.ts'
 import { cleanFolders, localTasks } from '../../src/store/folder.ts'
@@ -111,6 +112,21 @@ test.each(['rocksdb', 'classic-level'] as const)(
     await start({ engine })
   },
 )
+
+test('folder: open in another thread, it is refused, and free when that is terminated', async () => {
+  const script = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    require('node:fs').mkdirSync(workerData.folder, { recursive: true })
+    const { createRequire } = require('node:module')
+    globalThis.db = createRequire(workerData.from)('rocksdb')(workerData.folder + '/rocksdb')
+    db.open({}, (error) => parentPort.postMessage(String(error)))
+    setInterval(() => {}, 1000)`
+  const worker = new Worker(script, { eval: true, workerData: { folder: folder(), from: import.meta.url } })
+  await once(worker, 'message')
+  await expect(start()).rejects.toMatchObject({ code: 'STATE_LOCKED' })
+  await worker.terminate()
+  await start()
+})
 
 test('folder: the lock of a process that is gone is taken over', async () => {
   mkdirSync(folder(), { recursive: true })

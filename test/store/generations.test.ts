@@ -203,6 +203,24 @@ test('generations: a key is asked for once while it is being read, and a write i
   expect(store.get('b')).toEqual({ n: 1 })
 })
 
+test('generations: a look-ahead that failed is not fatal, the look-up is', async () => {
+  const { state, disk, logs } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  await store.put('a', { n: 1 }, 1)
+  await logs.commitAll(state)
+  await state.persist()
+  state.trim(0)
+  store.want('a')
+  disk.wait = async () => {
+    throw new Error('EIO')
+  }
+  void state.load()
+  await expect(store.get('a')).rejects.toThrow('EIO')
+  disk.wait = null
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(await store.get('a')).toEqual({ n: 1 })
+})
+
 test('generations: a window that is being read stays, once it was written', async () => {
   const { state, disk, logs } = await open(window('s'))
   const store = state.store('s') as WindowStore

@@ -109,6 +109,25 @@ test('retention: what expired before a restart is gone after it', async () => {
   expect(rows(disk)).toBe(2)
 })
 
+test('retention: a standby, which only restores, lets go of what expired', async () => {
+  const { state, logs } = await open(window('s'))
+  const store = state.store('s') as WindowStore
+  const disk = new MemoryDisk()
+  const standby = await openDiskState(
+    { stores: [window('s')], context: logs.context, cacheBytesMax: 0 },
+    disk,
+  )
+  for (let start = 0; start < 2000; start += 10) {
+    await put(store, 'a', start, start)
+    await logs.commitAll(state)
+    await logs.restore(standby)
+  }
+  expect(rows(disk)).toBeLessThan(20)
+  expect((await (standby.store('s') as WindowStore).fetchAll(0, 3000)).map(({ start }) => start)).toEqual([
+    1900, 1910, 1920, 1930, 1940, 1950, 1960, 1970, 1980, 1990,
+  ])
+})
+
 test('retention: a session is hidden by its end, and closed ones are found all the same', async () => {
   const { state } = await open(session('s', { emitOnClose: true }))
   const store = state.store('s') as SessionStore
