@@ -127,8 +127,9 @@ export class Broker {
 
   #record(event: JournalEvent): void {
     if (this.#journal === null || this.#isReplaying || this.#isClosed) return
-    this.#journal.append(event)
+    // Before the event: some are recorded before they are applied, and would be missing from what is written anew.
     if (this.#journal.isLong) this.#journal.rewrite(this.#events())
+    this.#journal.append(event)
   }
 
   *#events(): Generator<JournalEvent> {

@@ -119,7 +119,13 @@ export class Journal {
 
   append(event: JournalEvent): void {
     const line = Buffer.from(lineOf(event))
-    for (let written = 0; written < line.length; ) written += fs.writeSync(this.#file, line, written)
+    try {
+      for (let written = 0; written < line.length; ) written += fs.writeSync(this.#file, line, written)
+    } catch (error) {
+      // A full disk must not leave half a line in the middle.
+      fs.ftruncateSync(this.#file, this.#size)
+      throw error
+    }
     this.#size += line.length
   }
 

@@ -112,6 +112,10 @@ export function settingsOf(given: ConfigMap): TopicSettings {
   }
 }
 
+export function definitionOf(name: string): Definition | undefined {
+  return Object.hasOwn(topicConfigs, name) ? topicConfigs[name] : undefined
+}
+
 export function listOf(text: string): string[] {
   return text
     .split(',')
@@ -120,7 +124,7 @@ export function listOf(text: string): string[] {
 }
 
 function check(name: string, value: string): void {
-  const definition = topicConfigs[name]
+  const definition = definitionOf(name)
   if (definition === undefined) throw new Refusal('INVALID_CONFIG', `Unknown topic config name: ${name}`)
   const { kind, oneOf } = definition
   const isValid =

@@ -242,6 +242,34 @@ describe('a broker in a folder', () => {
     })
   })
 
+  test('the journal is written anew when it has grown, and nothing in it is lost', async () => {
+    const dir = folder()
+    const kafka = await EmbeddedKafka.start({ dir, topics: { orders: 1 } })
+    const committedMetadata = 'x'.repeat(4000)
+    let largest = 0
+    {
+      using client = await WireClient.open(kafka.address)
+      for (let offset = 0; offset < 150; offset++) {
+        const groups = Array.from({ length: 30 }, (_, index) =>
+          client.call('offsetCommit', {
+            groupId: `g${index}`,
+            memberId: '',
+            topics: [
+              { name: 'orders', partitions: [{ partition: 0, committedOffset: offset, committedMetadata }] },
+            ],
+          }),
+        )
+        await Promise.all(groups)
+        largest = Math.max(largest, statSync(path.join(dir, 'journal.jsonl')).size)
+      }
+    }
+    await kafka.stop()
+    expect(largest).toBeGreaterThan(15_000_000)
+    expect(statSync(path.join(dir, 'journal.jsonl')).size).toBeLessThan(10_000_000)
+    await using again = await EmbeddedKafka.start({ dir })
+    for (let index = 0; index < 30; index++) expect(again.committedOffset(`g${index}`, 'orders', 0)).toBe(149)
+  })
+
   test('one folder has one broker', async () => {
     const dir = folder()
     await using _ = await EmbeddedKafka.start({ dir })

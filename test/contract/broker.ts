@@ -315,6 +315,9 @@ export function brokerContract(
         expect((await createTopic(unique('t'), { configs: pairs({ 'no.such': '1' }) })).error).toBe(
           'INVALID_CONFIG',
         )
+        expect((await createTopic(unique('t'), { configs: pairs({ constructor: '1' }) })).error).toBe(
+          'INVALID_CONFIG',
+        )
         expect((await createTopic(unique('t'), { configs: pairs({ 'retention.ms': 'soon' }) })).error).toBe(
           'INVALID_CONFIG',
         )

@@ -6,6 +6,7 @@ import {
   type ConfigMap,
   configKindNumber,
   configSource,
+  definitionOf,
   listOf,
   settingsOf,
   topicConfigs,
@@ -156,7 +157,7 @@ export const incrementalAlterConfigs: Handler<'incrementalAlterConfigs'> = (
       const next: { [name: string]: string } = { ...current }
       for (const { name, configOperation, value } of configs) {
         if (configOperation === operations.delete) {
-          if (topicConfigs[name] === undefined)
+          if (definitionOf(name) === undefined)
             throw new Refusal('INVALID_CONFIG', `Unknown topic config name: ${name}`)
           delete next[name]
           continue
@@ -166,9 +167,9 @@ export const incrementalAlterConfigs: Handler<'incrementalAlterConfigs'> = (
           next[name] = value
           continue
         }
-        if (topicConfigs[name]?.kind !== 'list')
+        if (definitionOf(name)?.kind !== 'list')
           throw new Refusal('INVALID_CONFIG', `Config value append is not allowed for config key: ${name}`)
-        const parts = listOf(next[name] ?? topicConfigs[name]?.value ?? '')
+        const parts = listOf(next[name] ?? definitionOf(name)?.value ?? '')
         const given = listOf(value)
         const merged =
           configOperation === operations.append
