@@ -5,3 +5,15 @@ export { type About, type ErrorCode, StreamsError, type Verdict } from '../base/
 export type { ApiName, InterceptedRequest, Interception, Interceptor, Reaction } from '../broker/faults.ts'
 export { EmbeddedKafka, type EmbeddedKafkaOptions, type KafkaRecord } from './embedded-kafka.ts'
 export { type Generate, type GenerateContext, type GeneratedRecord, seededContext } from './generator.ts'
+export {
+  type PipeOptions,
+  TestInput,
+  type TestInputOptions,
+  TestOutput,
+  type TestRecord,
+} from './test-topics.ts'
+export {
+  type DriverMetrics,
+  TopologyTestDriver,
+  type TopologyTestDriverOptions,
+} from './topology-test-driver.ts'
