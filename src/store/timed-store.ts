@@ -45,7 +45,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   #hollow: unknown[] = []
   readonly #retentionMs: number
   readonly #segmentMs: number
-  /** 1, or 0 where emit on close scans by time. */
+  /** 1, or 0 for windows where emit on close scans by time (not for sessions). */
   readonly #hiddenSlackMs: number
   #floor: number
   /** What is before it has expired. */
@@ -66,7 +66,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     this.primitive = this.codec.primitive
     this.#retentionMs = spec.retentionMs
     this.#segmentMs = spec.segmentIntervalMs
-    this.#hiddenSlackMs = spec.emitOnClose ? 0 : 1
+    this.#hiddenSlackMs = spec.kind === 'window' && spec.emitOnClose ? 0 : 1
     this.groups = new TimeGroups(spec.emitOnClose ? 1 : spec.segmentIntervalMs)
     this.#floor = this.pinned || offset === null ? Number.NEGATIVE_INFINITY : notes.observedTime + 1
     this.#liveFrom = this.#firstLive(notes.observedTime)
@@ -213,7 +213,8 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
       const index = this.#position(entries, this.timeOf(entry), this.discriminatorOf(entry))
       assert(entries[index] === entry, `${this.name}: an attached entry is in its bucket`)
       entries.splice(index, 1)
-      if (entries.length === 0 && bucket.floor >= this.#floor) this.#buckets.delete(entry.id)
+      // What an empty one knows can be read again.
+      if (entries.length === 0) this.#buckets.delete(entry.id)
     }
     this.groups.drop(this.timeOf(entry))
     this.untrack(entry)

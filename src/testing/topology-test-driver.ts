@@ -97,6 +97,7 @@ export class TopologyTestDriver {
   #broken: { readonly error: unknown } | null = null
   #settling: Promise<void> | null = null
   #closed = false
+  #together = false
 
   private constructor(topology: Topology, options: TopologyTestDriverOptions) {
     this.topology = topology
@@ -158,6 +159,32 @@ export class TopologyTestDriver {
       )
     }
     return new TestOutput(topic, () => this.#logs.get(topic)?.records ?? [], key, value)
+  }
+
+  /**
+   * What is piped meanwhile is all processed before one commit, as an application does within its commit interval: a
+   * cached store then sends each key once.
+   */
+  async together(pipe: () => Promise<void>): Promise<void> {
+    this.#usable()
+    if (this.#together) throw new StreamsError('CONFIG_INVALID', 'together: calls can not be nested')
+    this.#together = true
+    try {
+      await pipe()
+    } finally {
+      this.#together = false
+    }
+    try {
+      await this.#deliver()
+      for (const task of this.#tasks) {
+        while (task.processable && !task.commitRequested) await task.process(1)
+      }
+      for (const task of this.#tasks) await this.#commit(task)
+    } catch (error) {
+      this.#broken ??= { error }
+      throw error
+    }
+    await this.#settle()
   }
 
   /** Topics that something was written to. */
@@ -243,6 +270,13 @@ export class TopologyTestDriver {
       )
     }
     return holder.state.store(name)
+  }
+
+  /** Partitions that have a store of this name. */
+  partitionsOf(store: string): readonly number[] {
+    return [...this.#tasks, ...(this.#global === null ? [] : [this.#global])]
+      .filter((task) => task.state.stores.some(({ name }) => name === store))
+      .map(({ partition }) => partition)
   }
 
   #facade(name: string, kind: Store['kind'], partition: number | undefined): unknown {
@@ -611,6 +645,7 @@ export class TopologyTestDriver {
 
   /** Until nothing is left to do. Calls that overlap settle together. */
   async #settle(): Promise<void> {
+    if (this.#together) return
     while (this.#settling !== null) await this.#settling
     this.#usable()
     const work = this.#work()

@@ -11,16 +11,19 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 /** An operation of the topology, a window, a function: arrays and objects that the interpreter reads. */
 export type Op = { readonly id: string; readonly op: string } & { readonly [name: string]: Json | undefined }
 
+export type CaseFeed = {
+  readonly topic: string
+  readonly key: string | null
+  readonly value: Json
+  readonly timestamp: number
+  readonly headers?: readonly (readonly [string, string | null])[]
+}
+
+/** `batch`: records that are all processed before the next commit. */
 export type CaseInput =
   | { readonly advanceWallClockMs: number }
-  | {
-      readonly topic: string
-      readonly key: string | null
-      readonly value: Json
-      readonly timestamp: number
-      readonly headers?: readonly (readonly [string, string | null])[]
-      readonly partition?: number
-    }
+  | { readonly batch: readonly CaseFeed[] }
+  | CaseFeed
 
 export type CaseKey = string | null | { readonly key: Json; readonly start: number; readonly end: number }
 
@@ -30,6 +33,8 @@ export type CaseRecord = {
   readonly timestamp: number
   readonly headers?: readonly (readonly [string, string | null])[]
   readonly at: number
+  /** Where the case has several partitions. */
+  readonly partition?: number
 }
 
 export type CaseStore = { readonly type: string; readonly entries: readonly Json[] }
@@ -47,7 +52,14 @@ export type Case = {
   readonly category: string
   readonly note?: string
   readonly quirk?: string | boolean
-  readonly config?: { readonly optimize?: boolean; readonly cacheMaxBytes?: number }
+  readonly config?: {
+    readonly optimize?: boolean
+    readonly cacheMaxBytes?: number
+    /** 'binary': keys are other bytes than their text, in another order. */
+    readonly keys?: 'binary'
+    /** Of every topic; 1 where absent. */
+    readonly partitions?: number
+  }
   readonly ops: readonly Op[]
   readonly inputs: readonly CaseInput[]
   readonly internalTopics?: number

@@ -37,7 +37,7 @@ import {
   valueFn,
   valuesFn,
 } from './functions.ts'
-import { fixedProcessor, freeProcessor } from './processors.ts'
+import { fixedProcessor, freeProcessor, transformer } from './processors.ts'
 
 export type Op = { readonly id: string; readonly op: string; readonly from?: string | readonly string[] } & {
   readonly [name: string]: unknown
@@ -49,6 +49,8 @@ export type InterpretOptions = {
   /** Aggregators and reducers change their accumulator in place and return it. */
   readonly mutate?: boolean
   readonly engine?: 'persistent' | 'memory'
+  /** Keys are objects here and other bytes than their text, in another order. */
+  readonly keys?: 'binary'
 }
 
 export type Interpreted = {
@@ -62,15 +64,15 @@ export type Interpreted = {
 const windowMark = '\u0001'
 
 /** Keys are UTF-8 text; one within a window is JSON behind a mark. */
-export const keySerde = serde<unknown>({
+const textKeys = {
   name: 'case key',
-  serialize(key) {
+  serialize(key: unknown): Buffer {
     if (!(key instanceof Windowed)) return Buffer.from(key as string)
     const { start, end } = key
-    const text = `{"key":${JSON.stringify(key.key)},"start":${timeText(start)},"end":${timeText(end)}}`
+    const text = `{"key":${JSON.stringify(unbox(key.key))},"start":${timeText(start)},"end":${timeText(end)}}`
     return Buffer.from(windowMark + text)
   },
-  deserialize(bytes) {
+  deserialize(bytes: Buffer): unknown {
     const text = bytes.toString()
     if (!text.startsWith(windowMark)) return text
     const parsed = JSON.parse(text.slice(1)) as {
@@ -79,6 +81,25 @@ export const keySerde = serde<unknown>({
       readonly end: number
     }
     return new Windowed(parsed.key, parsed.start, text.includes(longMax) ? endOfTime : parsed.end)
+  },
+}
+
+export const keySerde = serde<unknown>(textKeys)
+
+/** The length of the text (4 bytes), then its bytes backwards. Here such a key is an object, which no Map tells apart. */
+export const binaryKeySerde = serde<unknown>({
+  name: 'binary case key',
+  serialize(key) {
+    const text = textKeys.serialize(unbox(key))
+    const bytes = Buffer.alloc(4 + text.length)
+    bytes.writeInt32BE(text.length)
+    for (let index = 0; index < text.length; index++)
+      bytes[4 + index] = text[text.length - 1 - index] as number
+    return bytes
+  },
+  deserialize(bytes) {
+    const key = textKeys.deserialize(Buffer.from(bytes.subarray(4)).reverse())
+    return key instanceof Windowed ? new Windowed(new Box(key.key), key.start, key.end) : new Box(key)
   },
 })
 
@@ -110,12 +131,14 @@ class Interpreter {
   readonly stores = new Set<string>()
   readonly #nodes = new Map<string, unknown>()
   readonly #mutate: boolean
+  readonly #keySerde: typeof keySerde
   readonly #engine: 'persistent' | 'memory'
 
   constructor(options: InterpretOptions) {
     this.#mutate = options.mutate ?? false
+    this.#keySerde = options.keys === 'binary' ? binaryKeySerde : keySerde
     this.#engine = options.engine ?? 'persistent'
-    this.builder = new StreamsBuilder({ keySerde, valueSerde, engine: this.#engine })
+    this.builder = new StreamsBuilder({ keySerde: this.#keySerde, valueSerde, engine: this.#engine })
   }
 
   add(op: Op): void {
@@ -166,14 +189,14 @@ class Interpreter {
   /** As `#kept` for results that aren't the cases' values (counts). */
   #keptCount(op: Op): { keySerde: typeof keySerde; as?: string; retention?: number } {
     const { valueSerde: _, ...rest } = this.#kept(op)
-    return { keySerde, ...rest }
+    return { keySerde: this.#keySerde, ...rest }
   }
 
   #consumed(op: Op) {
     const name = op['timestampField'] as string | undefined
-    if (name === undefined) return { keySerde, valueSerde }
+    if (name === undefined) return { keySerde: this.#keySerde, valueSerde }
     return {
-      keySerde,
+      keySerde: this.#keySerde,
       valueSerde,
       timestampExtractor: (value: unknown, _key: unknown, record: { readonly timestamp: number }): number => {
         const time = field(value, name)
@@ -223,7 +246,7 @@ class Interpreter {
       case 'to': {
         const topic = op['topic'] as string
         this.sinks.add(topic)
-        this.#stream(op).to(topic, { keySerde, valueSerde })
+        this.#stream(op).to(topic, { keySerde: this.#keySerde, valueSerde })
         return undefined
       }
       case 'map': {
@@ -238,6 +261,16 @@ class Interpreter {
         return op['store'] === undefined
           ? node.mapValues((v, k) => map(k, v))
           : node.mapValues((v, k) => map(k, v), this.#kept(op))
+      }
+      case 'transformValues': {
+        const table = this.#in(op) as Table
+        const state = op['state'] as string | undefined
+        const names = this.#processorStores({ ...op, store: state })
+        const transform = op['transformer'] as Fn
+        const make = () => transformer(transform, state)
+        return op['store'] === undefined
+          ? table.transformValues(make, names)
+          : table.transformValues(make, { ...names, ...this.#kept(op) })
       }
       case 'flatMap': {
         const map = pairsFn(op['fn'] as Fn)
@@ -267,9 +300,9 @@ class Interpreter {
         this.#split(op)
         return undefined
       case 'repartition':
-        return this.#stream(op).repartition({ keySerde, valueSerde })
+        return this.#stream(op).repartition({ keySerde: this.#keySerde, valueSerde })
       case 'toTable':
-        return this.#stream(op).toTable({ keySerde, ...this.#kept(op) })
+        return this.#stream(op).toTable({ keySerde: this.#keySerde, ...this.#kept(op) })
       case 'toStream': {
         const table = this.#in(op) as Table
         if (op['key'] === undefined) return table.toStream()
@@ -285,10 +318,14 @@ class Interpreter {
         if (isTable(node)) {
           const key = keyFn(op['key'] as Fn)
           const value = valueFn(op['value'] as Fn)
-          return node.groupBy((v, k) => [key(k, v), value(k, v)], { keySerde, valueSerde })
+          return node.groupBy((v, k) => [key(k, v), value(k, v)], { keySerde: this.#keySerde, valueSerde })
         }
         const select = keyFn(op['fn'] as Fn)
-        return this.#stream(op).groupBy((v, k) => select(k, v), { keySerde, valueSerde, ...named(op) })
+        return this.#stream(op).groupBy((v, k) => select(k, v), {
+          keySerde: this.#keySerde,
+          valueSerde,
+          ...named(op),
+        })
       }
       case 'windowedBy':
         return this.#windowedBy(op)
@@ -441,11 +478,11 @@ class Interpreter {
     if (isTable(right)) {
       const table = right
       const grace = op['grace'] as number | undefined
-      const options = { keySerde, valueSerde, ...(grace === undefined ? {} : { grace }) }
+      const options = { keySerde: this.#keySerde, valueSerde, ...(grace === undefined ? {} : { grace }) }
       return kind === 'inner' ? stream.join(table, join, options) : stream.leftJoin(table, join, options)
     }
     const other = right as Stream
-    const options = { ...joinOptions(op), keySerde, valueSerde, otherValueSerde: valueSerde }
+    const options = { ...joinOptions(op), keySerde: this.#keySerde, valueSerde, otherValueSerde: valueSerde }
     switch (kind) {
       case 'inner':
         return stream.join(other, join, options)
@@ -462,7 +499,9 @@ class Interpreter {
     if (name === undefined) return { stores: [] }
     if (!this.stores.has(name)) {
       this.stores.add(name)
-      this.builder.addStateStore(stores.keyValue(name, { keySerde, valueSerde, engine: this.#engine }))
+      this.builder.addStateStore(
+        stores.keyValue(name, { keySerde: this.#keySerde, valueSerde, engine: this.#engine }),
+      )
     }
     return { stores: [name] }
   }

@@ -8,8 +8,9 @@ import type {
   ProcessorContext,
   PunctuationType,
   StreamRecord,
+  ValueTransformer,
 } from '../../src/dsl/processor.ts'
-import { type Fn, field, num, str } from './functions.ts'
+import { type Fn, field, num, str, valueFn } from './functions.ts'
 
 type Store = KeyValueStore<unknown, unknown>
 
@@ -185,6 +186,24 @@ export function freeProcessor(
         default:
           throw new Error(`unknown processor: ${JSON.stringify(fn)}`)
       }
+    },
+  }
+}
+
+/** `["map", fn]`: the function, also of null. `["counting"]`: null stays null, else {n: how many of the key so far, v}. */
+export function transformer(fn: Fn, storeName: string | undefined): ValueTransformer {
+  const map = fn[0] === 'map' ? valueFn(fn[1] as unknown as Fn) : null
+  let store: Store
+  return {
+    init(context) {
+      if (storeName !== undefined) store = context.store<Store>(storeName)
+    },
+    async transform(value, key) {
+      if (map !== null) return map(key, value)
+      if (value === null) return null
+      const n = num(await store.get(key)) + 1
+      await store.put(key, n)
+      return { n, v: value }
     },
   }
 }

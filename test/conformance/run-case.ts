@@ -15,7 +15,7 @@ import {
   type Outcome,
 } from './case.ts'
 import { unbox } from './functions.ts'
-import { type Interpreted, interpret, keySerde, valueSerde } from './interpreter.ts'
+import { binaryKeySerde, type Interpreted, interpret, keySerde, valueSerde } from './interpreter.ts'
 
 export type RunOptions = {
   readonly engine: 'memory' | 'rocksdb'
@@ -30,12 +30,17 @@ export async function runCase(one: Case, options: RunOptions): Promise<Outcome> 
   let interpreted: Interpreted
   let driver: TopologyTestDriver
   try {
-    interpreted = interpret(one.ops, { optimize: config.optimize ?? false, mutate: options.mutate ?? false })
+    interpreted = interpret(one.ops, {
+      optimize: config.optimize ?? false,
+      mutate: options.mutate ?? false,
+      ...(config.keys === undefined ? {} : { keys: config.keys }),
+    })
     driver = await TopologyTestDriver.start(interpreted.topology, {
       applicationId: 'oracle',
       store: options.engine,
       cacheMaxBytes: config.cacheMaxBytes ?? 0,
       freezeValues: options.freeze ?? true,
+      partitions: config.partitions ?? 1,
     })
   } catch (error) {
     return { error: { phase: 'build', message: messageOf(error) } }
@@ -56,40 +61,51 @@ export function describeDiffers(one: Case): string | null {
 }
 
 async function feed(one: Case, interpreted: Interpreted, driver: TopologyTestDriver): Promise<Outcome> {
+  const key = one.config?.keys === 'binary' ? binaryKeySerde : keySerde
   const outputs: Record<string, CaseRecord[]> = {}
   const topics = interpreted.sinks.map((topic) => {
     const records: CaseRecord[] = []
     outputs[topic] = records
-    return { records, output: driver.output(topic, { key: keySerde, value: valueSerde }) }
+    return { records, output: driver.output(topic, { key, value: valueSerde }) }
   })
   const keys = new Set<string>()
   for (const [at, input] of one.inputs.entries()) {
     try {
-      await put(driver, input)
+      await put(driver, input, key, keys)
     } catch (error) {
       return { error: { phase: 'run', at, message: messageOf(error) } }
     }
-    if ('key' in input && input.key !== null) keys.add(input.key)
     for (const { records, output } of topics) await take(output, records, at, keys)
   }
   const stores: Record<string, CaseStore | null> = {}
   for (const name of interpreted.stores) {
-    const store = driver.store(name)
-    stores[name] = store === null ? null : await contentOf(store, keys)
+    const parts = driver.partitionsOf(name).map((partition) => driver.store(name, partition) as Store)
+    stores[name] = parts.length === 0 ? null : await contentOf(parts, keys)
   }
   return { outputs, stores, dropped: driver.metrics().droppedRecords }
 }
 
-async function put(driver: TopologyTestDriver, input: CaseInput): Promise<void> {
+async function put(
+  driver: TopologyTestDriver,
+  input: CaseInput,
+  keySerdeOfCase: typeof keySerde,
+  keys: Set<string>,
+): Promise<void> {
   if ('advanceWallClockMs' in input) return driver.advanceWallClock(input.advanceWallClockMs)
-  const { topic, key, value, timestamp, headers = [], partition } = input
+  if ('batch' in input) {
+    return driver.together(async () => {
+      for (const record of input.batch) await put(driver, record, keySerdeOfCase, keys)
+    })
+  }
+  const { topic, key, value, timestamp, headers = [] } = input
+  if (key !== null) keys.add(key)
   const list: Headers = headers.map(([name, text]) => ({
     key: name,
     value: text === null ? null : Buffer.from(text),
   }))
   await driver
-    .input(topic, { key: keySerde, value: valueSerde })
-    .pipe(key, value, { timestamp, headers: list, ...(partition === undefined ? {} : { partition }) })
+    .input(topic, { key: keySerdeOfCase, value: valueSerde })
+    .pipe(key, value, { timestamp, headers: list })
 }
 
 async function take(
@@ -98,7 +114,8 @@ async function take(
   at: number,
   keys: Set<string>,
 ): Promise<void> {
-  for (const { key, value, timestamp, headers } of await output.readAll()) {
+  for (const { key: boxed, value, timestamp, headers } of await output.readAll()) {
+    const key = unbox(boxed)
     if (typeof key === 'string') keys.add(key)
     const list = headers.map(
       ({ key: name, value: text }) => [name, text === null ? null : text.toString()] as const,
@@ -114,30 +131,32 @@ async function take(
 }
 
 function keyOf(key: unknown): CaseKey {
-  if (key instanceof Windowed) return { key: key.key as Json, start: key.start, end: key.end }
+  if (key instanceof Windowed) return { key: unbox(key.key) as Json, start: key.start, end: key.end }
   return key as string | null
 }
 
 type Row = { readonly sort: string; readonly start: number; readonly end: number; readonly entry: Json }
 
-async function contentOf(store: Store, keys: ReadonlySet<string>): Promise<CaseStore> {
+async function contentOf(parts: readonly Store[], keys: ReadonlySet<string>): Promise<CaseStore> {
   const rows: Row[] = []
-  const add = (key: unknown, value: unknown, timestamp: number | null): void => {
+  const add = (boxed: unknown, value: unknown, timestamp: number | null): void => {
+    const key = unbox(boxed)
     const windowed = key instanceof Windowed
     const time = timestamp === null ? {} : { timestamp }
     const inner = unbox(value) as Json
     rows.push(
       windowed
         ? {
-            sort: String(key.key),
+            sort: String(unbox(key.key)),
             start: key.start,
             end: key.end,
-            entry: { key: key.key as Json, start: key.start, end: key.end, value: inner, ...time },
+            entry: { key: unbox(key.key) as Json, start: key.start, end: key.end, value: inner, ...time },
           }
         : { sort: String(key), start: 0, end: 0, entry: { key: key as Json, value: inner, ...time } },
     )
   }
-  const type = await rowsOf(store, keys, add)
+  let type = ''
+  for (const store of parts) type = await rowsOf(store, keys, add)
   rows.sort((a, b) => (a.sort < b.sort ? -1 : a.sort > b.sort ? 1 : a.start - b.start || a.end - b.end))
   return { type, entries: rows.map(({ entry }) => entry) }
 }
