@@ -107,6 +107,7 @@ export type { StoreSpec } from './topology/store-spec.ts'
 export { type StoreOptions, stores, type WindowStoreOptions } from './topology/stores.ts'
 export { timestamps } from './topology/timestamps.ts'
 export {
+  type Around,
   type GlobalStoreOptions,
   type MakeProcessor,
   type Partitions,
@@ -114,6 +115,7 @@ export {
   type SourceOptions,
   type TopicOf,
   Topology,
+  type Wrap,
 } from './topology/topology.ts'
 export type {
   CustomWindowsSpec,

@@ -6,7 +6,7 @@
 import { GraphBuilder, invalid, type NewNode, validName } from '../topology/graph-builder.ts'
 import type { Content, SourceNode, StreamPartitioner } from '../topology/node.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
-import type { CoPartition, InternalTopic, TopologyGraph } from '../topology/topology.ts'
+import type { CoPartition, InternalTopic, TopologyGraph, Wrap } from '../topology/topology.ts'
 import { Topology } from '../topology/topology.ts'
 import type { AnySerde } from './types.ts'
 
@@ -23,6 +23,8 @@ export type BuildOptions = {
   readonly optimize?: boolean | readonly Optimisation[]
   /** Refuses generated names of stores and internal topics, which change when an operator is added before them. */
   readonly requireNames?: boolean
+  /** Gives, for an operator, a function that goes around it: for tracing, timing and debugging. */
+  readonly wrap?: Wrap
 }
 
 /** What a node is to the planner; most are nothing special. */
@@ -299,6 +301,7 @@ export class LogicalGraph {
     plan.dropNullKeys()
     plan.refuseVersionedSuppress()
     const builder = new GraphBuilder()
+    if (options.wrap !== undefined) builder.wrap(options.wrap)
     plan.write(builder)
     const topology = new Topology(builder)
     // What can only be seen in the whole is refused here, too.

@@ -153,9 +153,20 @@ class Binding {
     const bound = this.#runs.get(name)
     if (bound !== undefined) return bound
     const node = this.#node(name)
-    const run = this.#bind(node)
+    const run = this.#wrapped(node, this.#bind(node))
     this.#runs.set(name, run)
     return run
+  }
+
+  /** With the application's own function around it, where there is one. */
+  #wrapped(node: Node, run: Run): Run {
+    const { name, kind, stores } = node
+    const around = this.#graph.wrap?.({ name, kind, stores }) ?? null
+    if (around === null) return run
+    return (key, value, timestamp, headers) => {
+      const waiting = around({ key, value, timestamp, headers }, () => run(key, value, timestamp, headers))
+      return isPromise(waiting) ? (waiting as Promise<void>) : undefined
+    }
   }
 
   #bind(node: Node): Run {
@@ -497,6 +508,7 @@ class Binding {
 
   /** Whether anybody behind a node looks at the value, and not only at whether it is there. */
   #needsValue(name: string): boolean {
+    if (this.#graph.wrap !== undefined) return true
     return this.#children(name).some((child) => {
       const node = this.#node(child)
       switch (node.kind) {

@@ -7,7 +7,7 @@ import { StreamsError } from '../base/errors.ts'
 import { hashOrder } from './java-order.ts'
 import type { Node } from './node.ts'
 import type { StoreSpec } from './store-spec.ts'
-import type { CoPartition, GlobalStore, InternalTopic, Subtopology, TopologyGraph } from './topology.ts'
+import type { CoPartition, GlobalStore, InternalTopic, Subtopology, TopologyGraph, Wrap } from './topology.ts'
 
 /** A node before its stores are known. */
 export type NewNode = Node extends infer N ? (N extends Node ? Omit<N, 'stores'> : never) : never
@@ -45,6 +45,7 @@ export class GraphBuilder {
   readonly #coPartitions: CoPartition[] = []
   readonly #globals: GlobalStore[] = []
   readonly #groups = new Map<string, string>()
+  #wrap: Wrap | null = null
   #version = 0
 
   /** Counts changes. */
@@ -170,6 +171,12 @@ export class GraphBuilder {
     this.#version++
   }
 
+  wrap(wrap: Wrap): void {
+    if (typeof wrap !== 'function') throw invalid('wrap must be a function')
+    this.#wrap = wrap
+    this.#version++
+  }
+
   finish(): TopologyGraph {
     const nodes = new Map<string, Node>()
     const children = new Map<string, string[]>()
@@ -194,6 +201,7 @@ export class GraphBuilder {
       globals: Object.freeze([...this.#globals]),
       subtopologies: this.#subtopologies(nodes),
       children,
+      ...(this.#wrap === null ? {} : { wrap: this.#wrap }),
     })
     this.#checkWhole(graph)
     return graph

@@ -3,11 +3,12 @@
  * test driver and `describe` read. The graph is immutable; a Topology under construction gives a new one after a change.
  */
 import { createHash } from 'node:crypto'
+import type { MaybePromise } from '../base/maybe-promise.ts'
 import type { Serde } from '../serde/serde.ts'
 import { describe, fingerprintText, type JsonTopology, toJson, toMermaid } from './describe.ts'
 import { GraphBuilder, invalid, type NewNode } from './graph-builder.ts'
-import type { Node, RecordInfo, SourceNode, TimestampExtractor } from './node.ts'
-import type { FixedKeyProcessor, Processor } from './processor.ts'
+import type { Node, NodeKind, RecordInfo, SourceNode, TimestampExtractor } from './node.ts'
+import type { FixedKeyProcessor, Processor, StreamRecord } from './processor.ts'
 import type { StoreSpec } from './store-spec.ts'
 import { changelogOf } from './stores.ts'
 
@@ -49,7 +50,21 @@ export type TopologyGraph = {
   readonly subtopologies: readonly Subtopology[]
   /** Children of each node, in the order in which they were connected. */
   readonly children: ReadonlyMap<string, readonly string[]>
+  readonly wrap?: Wrap
 }
+
+/** Gives, for an operator, the function that goes around it; null: none does. Asked once per task. */
+export type Wrap = (operator: {
+  readonly name: string
+  readonly kind: NodeKind
+  readonly stores: readonly string[]
+}) => Around | null
+
+/**
+ * Around an operator, for tracing, timing and debugging: `process` hands the record to it and on. Call it once, and
+ * return what it gives. Where tables' changes flow `value` is a change: its value and, if somebody needs it, the old.
+ */
+export type Around = (record: StreamRecord, process: () => MaybePromise<void>) => MaybePromise<void>
 
 export type SourceOptions = {
   readonly keySerde: Serde<unknown>
@@ -91,6 +106,12 @@ export class Topology {
 
   constructor(builder: GraphBuilder = new GraphBuilder()) {
     this.#builder = builder
+  }
+
+  /** Puts a function around each operator. */
+  wrapProcessors(wrap: Wrap): this {
+    this.#builder.wrap(wrap)
+    return this
   }
 
   /** Reads topics, or all that match a pattern. */
