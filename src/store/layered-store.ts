@@ -47,8 +47,6 @@ export const emptyNotes: StoreNotes = { observedTime: -1, sequence: 0, count: 0 
 
 // What a changed slot costs the changelog before its size is known.
 const sizeGuess = 64
-/** Of a slot in memory, besides five times its encoded size. */
-const slotCost = 100
 
 export abstract class LayeredStore<S extends Slot = Slot> {
   readonly name: string
@@ -156,12 +154,17 @@ export abstract class LayeredStore<S extends Slot = Slot> {
     this.services.tally.dirty += bytes
   }
 
+  /** Heap bytes of a slot, besides about five times its encoded size for the value. Measured on Node 20. */
+  protected get slotCost(): number {
+    return 200
+  }
+
   protected track(slot: S): void {
-    this.services.tally.cached += slotCost + 5 * slot.size
+    this.services.tally.cached += this.slotCost + 5 * slot.size
   }
 
   protected untrack(slot: S): void {
-    this.services.tally.cached -= slotCost + 5 * slot.size
+    this.services.tally.cached -= this.slotCost + 5 * slot.size
   }
 
   protected resize(slot: S, size: number): void {

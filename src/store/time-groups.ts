@@ -41,14 +41,9 @@ export class TimeGroups {
     if (group === undefined) return
     group.dropped++
     if (group.dropped === group.entries.length) {
-      this.#groups.delete(id)
-      const at = this.#position(id)
-      if (at === 0) this.#ids.shift()
-      else this.#ids.splice(at, 1)
-      if (this.#lastId === id) {
-        this.#lastId = Number.NaN
-        this.#last = null
-      }
+      // Empty, it stays until it expires: sessions come and go at the same times.
+      group.entries = []
+      group.dropped = 0
     } else if (group.dropped > 32 && group.dropped * 2 > group.entries.length) {
       // The one that is leaving is not marked yet: it stays until the next time.
       group.entries = group.entries.filter(isAttached)

@@ -80,6 +80,11 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   protected abstract readonly discriminatorBytes: 4 | 8
   protected abstract make(key: unknown, id: unknown, time: number, discriminator: number): LiveEntry
 
+  /** With its share of a bucket and a group. */
+  protected override get slotCost(): number {
+    return 320
+  }
+
   get observedTime(): number {
     return this.notes.observedTime
   }
@@ -193,15 +198,16 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   protected insert(entry: LiveEntry): void {
     entry.flags &= ~(flag.detached | flag.hidden)
-    let bucket = this.#buckets.get(entry.id)
+    const bucket = this.#buckets.get(entry.id)
     if (bucket === undefined) {
-      bucket = { entries: [], floor: this.#floor }
-      this.#buckets.set(entry.id, bucket)
+      // A list of one has room for one; an empty one would make room for many at the first push.
+      this.#buckets.set(entry.id, { entries: [entry], floor: this.#floor })
+    } else {
+      const { entries } = bucket
+      const last = entries[entries.length - 1]
+      if (last === undefined || this.#compare(last, entry) < 0) entries.push(entry)
+      else entries.splice(this.#position(entries, this.timeOf(entry), this.discriminatorOf(entry)), 0, entry)
     }
-    const { entries } = bucket
-    const last = entries[entries.length - 1]
-    if (last === undefined || this.#compare(last, entry) < 0) entries.push(entry)
-    else entries.splice(this.#position(entries, this.timeOf(entry), this.discriminatorOf(entry)), 0, entry)
     this.groups.add(this.timeOf(entry), entry)
     this.track(entry)
   }

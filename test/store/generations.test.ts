@@ -300,8 +300,8 @@ test('generations: memory is accounted for, and freed', async () => {
   expect(state.pendingBytes).toBe(flying)
   await state.persist()
   expect(state.pendingBytes).toBe(0)
-  // Five times the encoded size and a hundred for each.
-  expect(state.cachedBytes).toBe(100 * (100 + 5 * 61) + 100 * (100 + 5 * 52))
+  // Five times the encoded size and the entry itself.
+  expect(state.cachedBytes).toBe(100 * (200 + 5 * 61) + 100 * (320 + 5 * 52))
   state.trim(10_000)
   state.trim(10_000)
   expect(state.cachedBytes).toBeLessThanOrEqual(10_000)
