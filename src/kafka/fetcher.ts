@@ -174,14 +174,22 @@ class KafkaFetcher implements Fetcher {
       if (others === undefined) byNode.set(leader.nodeId, [position])
       else others.push(position)
     }
+    // What there is room for is shared among the requests that may fill it.
+    const share = byNode.size + this.#polling.size
     for (const [nodeId, positions] of byNode) {
       const lane = (['main', 'second'] as const).find((name) => !this.#polling.has(`${nodeId}/${name}`))
-      if (lane !== undefined) void this.#poll(nodeId, lane, positions, isFull)
+      if (lane !== undefined) void this.#poll(nodeId, lane, positions, isFull, share)
     }
     if (isLeaderless) void this.#refresh()
   }
 
-  async #poll(nodeId: number, lane: Lane, positions: readonly Position[], isFull: boolean): Promise<void> {
+  async #poll(
+    nodeId: number,
+    lane: Lane,
+    positions: readonly Position[],
+    isFull: boolean,
+    share: number,
+  ): Promise<void> {
     const slot = `${nodeId}/${lane}`
     this.#polling.add(slot)
     const { bufferBytesMax, partitionBytesMax, waitMs, isolation } = this.#options
@@ -190,7 +198,7 @@ class KafkaFetcher implements Fetcher {
       position.isBusy = true
       asked.set(position.key, { position, offset: position.offset })
     }
-    const roomBytes = Math.max(partitionBytesMax, bufferBytesMax - this.#bufferedBytes)
+    const roomBytes = Math.max(partitionBytesMax, Math.floor((bufferBytesMax - this.#bufferedBytes) / share))
     try {
       const connection = await this.#cluster.node(nodeId, lane)
       const response = await connection.send(
