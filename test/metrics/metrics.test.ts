@@ -14,7 +14,8 @@ const make = (
   level: 'info' | 'debug' = 'info',
 ) => new Metrics({ applicationId, guarantee: 'exactly_once', level, registry, clock })
 
-const running: ApplicationStatus = {
+// What the metrics read of it.
+const running = {
   applicationId: 'app',
   state: 'running',
   ready: true,
@@ -39,7 +40,7 @@ const running: ApplicationStatus = {
       ],
     },
   ],
-}
+} as unknown as ApplicationStatus
 
 describe('metrics: from events', () => {
   test('metrics: batches, counters and stream time per task', async () => {
@@ -183,7 +184,7 @@ describe('metrics: from events', () => {
 describe('metrics: from the status', () => {
   test('metrics: a scrape, states, threads and tasks are those of the moment', async () => {
     const metrics = make('app', new Registry(), 'debug')
-    let status = running
+    let status: ApplicationStatus = running
     metrics.watch(() => status)
     const text = await metrics.text()
     for (const line of [

@@ -3,6 +3,7 @@
  * its own, both with a name behind theirs, reads all input from the beginning, and says when it has caught up. Then its
  * readers move over and the old one goes, or the new one is given up.
  */
+import { resolve } from 'node:path'
 import { silentLogger } from '../../base/logger.ts'
 import { connect, type KafkaClient } from '../../kafka/index.ts'
 import { allHooks } from '../../runtime/hooks.ts'
@@ -97,6 +98,7 @@ async function reprocess(io: Io, given: Given, versions: Versions): Promise<Exit
   let caughtUpSaid = false
   const application = new Millrace(withOutputs(topology, name), {
     ...(settings as unknown as Config),
+    stateDir: resolve(io.cwd, settings.stateDir),
     applicationId: newId,
     clientId: newId,
     hooks: allHooks([

@@ -1,6 +1,6 @@
 /** `millrace run`: a topology file as a service. */
 import { watch } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import { changedSettings } from '../../base/options.ts'
 import { type Config, type EngineOptions, options } from '../../runtime/options.ts'
 import { Millrace } from '../../service/millrace.ts'
@@ -18,10 +18,10 @@ export async function run(io: Io, given: Readonly<Record<string, unknown>>, file
     flags: given,
   }
   const { values, configPath } = await resolveSettings(io, sources)
-  const application = new Millrace(
-    values.threads > 1 ? topology.url : await topology.topology(values),
-    values as unknown as Config,
-  )
+  const application = new Millrace(values.threads > 1 ? topology.url : await topology.topology(values), {
+    ...(values as unknown as Config),
+    stateDir: resolve(io.cwd, values.stateDir),
+  })
   const ended = new Promise<void>((_, reject) => {
     application.onState((state) => {
       if (state === 'error') reject(application.error)
@@ -30,7 +30,9 @@ export async function run(io: Io, given: Readonly<Record<string, unknown>>, file
   // Whoever waits for it does so only once the start has succeeded.
   ended.catch(() => {})
   const stopWatching =
-    configPath === null ? () => {} : watchSettings(configPath, () => takeOver(io, sources, application))
+    configPath === null
+      ? () => {}
+      : watchSettings(configPath, () => takeOver(io, sources, application, values))
   try {
     // A signal also ends a start that takes long: a restore, a broker that isn't there.
     const started = application.start().then(() => ended)
@@ -46,7 +48,12 @@ export async function run(io: Io, given: Readonly<Record<string, unknown>>, file
 }
 
 /** What can change while running does; of the rest is said that it waits for a restart. */
-async function takeOver(io: Io, sources: SettingSources, application: Millrace): Promise<void> {
+async function takeOver(
+  io: Io,
+  sources: SettingSources,
+  application: Millrace,
+  running: EngineOptions,
+): Promise<void> {
   const { logger } = application
   let next: EngineOptions
   try {
@@ -55,7 +62,7 @@ async function takeOver(io: Io, sources: SettingSources, application: Millrace):
     logger.error('the configuration file has mistakes and was not taken over', { error })
     return
   }
-  const before = { ...application.settings, logLevel: application.logLevel }
+  const before = { ...running, logLevel: application.logLevel }
   const { live, restart } = changedSettings(options, before, next)
   if (live.includes('logLevel')) application.logLevel = next.logLevel
   if (live.length > 0) logger.info(`taken over from the configuration file: ${live.join(', ')}`)
