@@ -57,8 +57,7 @@ export function decompress(codec: Codec, bytes: Buffer, bytesMax: number): Buffe
         refuseAbove(bytesMax, lz4BytesMax(bytes, bytesMax))
         return decompressFrameSync(bytes)
       case 'zstd':
-        refuseAbove(bytesMax, zstdBytesMax(bytes, bytesMax))
-        return zstd().decompress(bytes, bytesMax)
+        return zstdUnframe(bytes, bytesMax)
     }
   } catch (error) {
     if (error instanceof CompressionError) throw error
@@ -187,11 +186,14 @@ function lz4BlockBytes(bytes: Buffer, start: number, end: number): number {
 
 const zstdBlockBytesMax = 131_072
 
-function zstdBytesMax(bytes: Buffer, bytesMax: number): number {
+/** Frame by frame: Node's own decoder ends, in silence, after the first. */
+function zstdUnframe(bytes: Buffer, bytesMax: number): Buffer {
+  const frames: { readonly start: number; readonly end: number }[] = []
   let total = 0
   let at = 0
   do {
     if (at + 6 > bytes.length) throw new CompressionError('zstd: the frame is cut off')
+    const start = at
     const magic = bytes.readUInt32LE(at)
     if (magic >>> 4 === 0x184d2a5) {
       if (at + 8 > bytes.length) throw new CompressionError('zstd: the frame is cut off')
@@ -205,13 +207,7 @@ function zstdBytesMax(bytes: Buffer, bytesMax: number): number {
     at += 5 + (single ? 0 : 1) + ([0, 1, 2, 4][descriptor & 3] as number)
     if (at + sizeBytes > bytes.length) throw new CompressionError('zstd: the frame is cut off')
     // A decoder may allocate what the frame claims, so the claim counts as well.
-    const claimed =
-      sizeBytes === 8
-        ? Number(bytes.readBigUInt64LE(at))
-        : sizeBytes > 0
-          ? bytes.readUIntLE(at, sizeBytes)
-          : 0
-    if (claimed > bytesMax) return claimed
+    refuseAbove(bytesMax, claimedBytes(bytes, at, sizeBytes))
     at += sizeBytes
     for (let last = false; !last; ) {
       if (at + 3 > bytes.length) throw new CompressionError('zstd: the frame is cut off')
@@ -224,8 +220,16 @@ function zstdBytesMax(bytes: Buffer, bytesMax: number): number {
     }
     if ((descriptor & 4) !== 0) at += 4
     if (at > bytes.length) throw new CompressionError('zstd: the frame is cut off')
+    frames.push({ start, end: at })
   } while (at < bytes.length)
-  return total
+  refuseAbove(bytesMax, total)
+  const parts = frames.map(({ start, end }) => zstd().decompress(bytes.subarray(start, end), bytesMax))
+  return parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts)
+}
+
+function claimedBytes(bytes: Buffer, at: number, sizeBytes: number): number {
+  if (sizeBytes === 0) return 0
+  return sizeBytes === 8 ? Number(bytes.readBigUInt64LE(at)) : bytes.readUIntLE(at, sizeBytes)
 }
 
 type Zstd = { compress(bytes: Buffer): Buffer; decompress(bytes: Buffer, bytesMax: number): Buffer }
