@@ -190,6 +190,7 @@ export function storeBase(
     valueSerde,
     changelog: changelogFor(options.logging),
     cached: options.caching ?? true,
+    ...(options.movedFrom === undefined ? {} : { movedFrom: validName(options.movedFrom, 'store') }),
   }
 }
 
@@ -207,6 +208,7 @@ export function tableStore(
   return stores.versioned(name, {
     ...base,
     logging: options.logging ?? true,
+    ...(options.movedFrom === undefined ? {} : { movedFrom: options.movedFrom }),
     historyRetention: durationMs(historyRetention, `store ${name}: historyRetention`),
     ...(segmentInterval === undefined ? {} : { segmentInterval }),
   })

@@ -87,6 +87,8 @@ export type StoreOptions<K, V> = {
   readonly logging?: Logging
   /** false: each update goes on at once, also where the application has a cache. */
   readonly caching?: boolean
+  /** The name that the store had in the version deployed before: it keeps that one's changelog, and so its state. */
+  readonly movedFrom?: string
 }
 
 export type TableOptions<K, V> = NameOption &

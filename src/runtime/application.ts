@@ -24,6 +24,7 @@ import { openProcessId, type ProcessId } from './process-id.ts'
 import type { ApplicationState, ApplicationStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
 import { type ThreadHandle, ThreadPool } from './thread-pool.ts'
+import { structureHash } from './topology-memory.ts'
 import { isTopology, loadTopologyModule, plainConfig } from './topology-module.ts'
 import { WorkerThread } from './worker-thread.ts'
 
@@ -282,7 +283,7 @@ export class Millrace {
     return new Group({
       client: this.#client,
       graph: this.topology.graph,
-      topologyHash: this.topology.fingerprint(),
+      topologyHash: structureHash(this.topology.graph),
       settings,
       processId: this.#processId.id,
       libraryVersion,

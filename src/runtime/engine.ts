@@ -39,10 +39,14 @@ export function createThread(
 ): StreamThread {
   const { client, graph, settings, hooks } = parts
   const { applicationId } = settings
+  let moved: ReadonlyMap<string, string> = new Map()
   const changelogTopic = (spec: StoreSpec) =>
-    spec.changelog?.sourceTopic ?? prefixed(applicationId, `${spec.name}-changelog`)
+    spec.changelog?.sourceTopic ?? moved.get(spec.name) ?? prefixed(applicationId, `${spec.name}-changelog`)
   const owner: ThreadOwner = {
     ...events,
+    moved: (changelogs) => {
+      moved = changelogs
+    },
     changelogTopic,
     openState: (task, stores, record, topicIds) => {
       const options = {

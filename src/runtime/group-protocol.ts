@@ -83,6 +83,8 @@ export type Assignment = {
   readonly warmup: readonly string[]
   /** Of members that are gone: before its new tasks start, their producers are fenced. */
   readonly fence: readonly string[]
+  /** Stores that moved: the changelog that each of them has from before. */
+  readonly changelogs: ReadonlyMap<string, string>
   readonly share: number
   /** Not yet everything is where it should be: join again when a warm-up has caught up, or after the probing interval. */
   readonly probing: boolean
@@ -178,6 +180,11 @@ export function encodeAssignment(assignment: Assignment): Buffer {
   writeTasks(to, assignment.standby)
   writeTasks(to, assignment.warmup)
   writeTexts(to, assignment.fence)
+  to.uvarint(assignment.changelogs.size)
+  for (const [store, topic] of assignment.changelogs) {
+    writeText(to, store)
+    writeText(to, topic)
+  }
   to.float64(assignment.share)
   to.int8(assignment.probing ? 1 : 0)
   writeText(to, assignment.leaderEndpoint ?? '')
@@ -196,6 +203,8 @@ export function decodeAssignment(bytes: Buffer): Assignment {
     const standby = readTasks(from)
     const warmup = readTasks(from)
     const fence = readTexts(from)
+    const changelogs = new Map<string, string>()
+    for (let count = readCount(from, 2); count > 0; count--) changelogs.set(readText(from), readText(from))
     const share = readShare(from)
     const probing = from.int8() !== 0
     const leaderEndpoint = readText(from)
@@ -208,6 +217,7 @@ export function decodeAssignment(bytes: Buffer): Assignment {
       standby,
       warmup,
       fence,
+      changelogs,
       share,
       probing,
       peers,

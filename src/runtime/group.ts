@@ -6,7 +6,7 @@
  */
 
 import type { Clock, Timer } from '../base/clock.ts'
-import { StreamsError } from '../base/errors.ts'
+import { type ErrorCode, errorCodes, StreamsError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type {
   GroupIdentity,
@@ -18,6 +18,7 @@ import type {
 } from '../kafka/client.ts'
 import type { TopologyGraph } from '../topology/topology.ts'
 import { assignTasks, planRebalance, sharesOf, type TaskSpec, tasksByPartition, tasksOf } from './assignor.ts'
+import { type Deployed, Deployment, isFinal } from './deployment.ts'
 import {
   type Assignment,
   type Directive,
@@ -33,9 +34,9 @@ import {
   unknownLag,
 } from './group-protocol.ts'
 import type { Hooks } from './hooks.ts'
-import { ensureInternalTopics } from './internal-topics.ts'
 import type { EngineOptions } from './options.ts'
 import { type PartitionCounts, partitionCounts, sourcesOf, taskSources, topicsOf } from './source-topics.ts'
+import type { ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
 import type { ThreadPool } from './thread-pool.ts'
 
@@ -61,12 +62,21 @@ export type GroupOptions = {
 }
 
 const patternIntervalMs = 10_000
+const paceIntervalMs = 1_000
+/** Speed is that of the last so many seconds. */
+const paceSamples = 10
+/** Input that waits longer is a reason to ask for less work. */
+const slowAfterMs = 10_000
+/** A slow member asks anew this seldom: each time costs everyone a round. */
+const slowAgainMs = 20_000
 /** How often a warm-up is asked whether it has caught up. */
 const warmupIntervalMs = 200
 
 export class Group {
   readonly #options: GroupOptions
   readonly #member: GroupMember
+  readonly #deployment: Deployment
+  readonly #pace: Pace
   #counts: PartitionCounts = new Map()
   #stored: ReadonlyMap<string, number> = new Map()
   /** Partitions of the active tasks, as the last assignment gave them. */
@@ -80,10 +90,23 @@ export class Group {
   #warm: Timer | null = null
   #patterns: Timer | null = null
   #rebalanceStartedAt = 0
+  /** What the last subscription said: the leader knows of it. */
+  #said: ReadonlyMap<string, number> = new Map()
+  #changelogs: ReadonlyMap<string, string> = new Map()
+  #pacing: Timer | null = null
+  #askedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: GroupOptions) {
     this.#options = options
-    const { settings, client } = options
+    const { settings, client, graph, logger } = options
+    this.#deployment = new Deployment(
+      client,
+      graph,
+      settings,
+      settings.allowStateLoss.includes('all') ? 'all' : new Set(settings.allowStateLoss),
+      logger,
+    )
+    this.#pace = new Pace(options.clock.now())
     this.#member = client.member({
       groupId: settings.applicationId,
       ...(settings.instanceId === null ? {} : { instanceId: settings.instanceId }),
@@ -109,6 +132,7 @@ export class Group {
     this.#counts = await partitionCounts(client.admin, graph, settings.applicationId)
     this.#stored = await this.#options.storedTasks()
     this.#member.start()
+    this.#watchPace()
     if (taskSources(graph).some((source) => source.pattern !== null)) this.#watchPatterns()
   }
 
@@ -127,6 +151,7 @@ export class Group {
     this.#probe?.cancel()
     this.#patterns?.cancel()
     this.#warm?.cancel()
+    this.#pacing?.cancel()
     if (leave) await this.#member.leave()
     await this.#member.close()
   }
@@ -141,9 +166,11 @@ export class Group {
     )
     const lags = new Map(this.#stored)
     for (const { tasks } of pool.threads.map((thread) => thread.status())) {
-      for (const { task, lag } of tasks) lags.set(task, lag ?? unknownLag)
+      for (const { task, role, state, lag } of tasks) {
+        lags.set(task, role === 'active' && state === 'running' ? runningLag : (lag ?? unknownLag))
+      }
     }
-    for (const task of pool.tasks('active')) lags.set(task, runningLag)
+    this.#said = lags
     const userData = encodeSubscription({
       processId,
       capacity: Math.max(1, pool.threads.length),
@@ -156,8 +183,8 @@ export class Group {
       warmup: this.#warmup,
       tags: new Map(Object.entries(settings.clientTags)),
       endpoint: endpoint(),
-      behindMs: 0,
-      speed: 0,
+      behindMs: this.#pace.behindMs,
+      speed: this.#pace.speed,
       share: this.#share,
       shutdown: this.#shutdown,
       roster: this.#roster,
@@ -175,8 +202,9 @@ export class Group {
     const assignment = decodeAssignment(given.userData)
     this.#share = assignment.share
     this.#roster = assignment.roster
+    this.#changelogs = assignment.changelogs
     if (assignment.directive === 'failed') {
-      this.#options.fatal(new StreamsError('TOPOLOGY_INVALID', assignment.message, { verdict: 'stop' }))
+      this.#options.fatal(failedWith(assignment))
       return
     }
     if (assignment.directive === 'idle')
@@ -223,15 +251,19 @@ export class Group {
   #watchWarmups(warmup: readonly string[]): void {
     this.#warm?.cancel()
     this.#warm = null
+    // One that had caught up when the leader was last told waits for something else: for its owner to let go.
+    const { acceptableRecoveryLag } = this.#options.settings
+    const caughtUp = (lag: number | null | undefined) =>
+      lag !== null && lag !== undefined && lag >= 0 && lag <= acceptableRecoveryLag
+    const waiting = warmup.filter((task) => !caughtUp(this.#said.get(task)))
+    if (waiting.length === 0) return
     if (warmup.length === 0) return
-    const { pool, clock, settings } = this.#options
+    const { pool, clock } = this.#options
     this.#warm = clock.after(warmupIntervalMs, () => {
       const lags = new Map(
         pool.threads.flatMap((thread) => thread.status().tasks.map(({ task, lag }) => [task, lag])),
       )
-      const ready = warmup.filter(
-        (task) => (lags.get(task) ?? Number.POSITIVE_INFINITY) <= settings.acceptableRecoveryLag,
-      )
+      const ready = waiting.filter((task) => caughtUp(lags.get(task)))
       if (ready.length > 0) this.#member.rejoin(`${ready.join(', ')} caught up`)
       else this.#watchWarmups(warmup)
     })
@@ -245,10 +277,12 @@ export class Group {
         .filter((topic) => spec.partition < (this.#counts.get(topic) ?? 0))
         .map((topic) => ({ topic, partition: spec.partition, source: source.name })),
     )
-    return { id: spec.id, role, subtopology: spec.subtopology, partition: spec.partition, inputs }
+    const { id, partition } = spec
+    const changelogs = this.#changelogs
+    return { id, role, subtopology: spec.subtopology, partition, inputs, changelogs }
   }
 
-  #specs(counts: PartitionCounts): TaskSpec[] {
+  #specs(counts: PartitionCounts, stateRecords?: ReadonlyMap<string, number>): TaskSpec[] {
     const { graph, settings } = this.#options
     return tasksOf(
       graph.subtopologies.map((subtopology) => ({
@@ -261,7 +295,30 @@ export class Group {
           })),
         ),
       })),
+      (task) => stateRecords?.get(task) ?? null,
     )
+  }
+
+  /** A member that falls behind says so, and is counted with less of its capacity; once it is back, it says that, too. */
+  #watchPace(): void {
+    const { pool, clock } = this.#options
+    this.#pacing = clock.after(paceIntervalMs, () => {
+      const now = clock.now()
+      this.#pace.sample(
+        now,
+        pool.threads.map((thread) => thread.status()),
+      )
+      const isSlow = this.#pace.behindMs > slowAfterMs
+      const mayBeBack = this.#share < 1 && !isSlow && this.#pace.speed > 0
+      const afterMs = isSlow ? slowAgainMs : 3 * slowAgainMs
+      if ((isSlow || mayBeBack) && now - this.#askedAt > afterMs) {
+        this.#askedAt = now
+        this.#member.rejoin(
+          isSlow ? `input waits for ${this.#pace.behindMs} ms` : 'input does not wait any more',
+        )
+      }
+      this.#watchPace()
+    })
   }
 
   /** Topics that match a pattern come and go: when they do, the group is asked anew. */
@@ -291,21 +348,31 @@ export class Group {
   // -------------------------------------------------------------------------------------------- as the leader
 
   async #lead(members: readonly MemberSubscription[]): Promise<ReadonlyMap<string, MemberAssignment>> {
-    const { graph, settings, client, topologyHash, logger } = this.#options
+    const { settings, topologyHash, logger } = this.#options
     const said = members.map((member) => ({ ...member, says: decodeSubscription(member.userData) }))
     if (said.some(({ says }) => says.shutdown)) {
       return directiveToAll(members, 'shutdown', '', 'the application shuts down')
     }
-    let counts: PartitionCounts
+    let deployed: Deployed
     try {
-      counts = await ensureInternalTopics(client.admin, graph, settings)
+      deployed = await this.#deployment.prepare(this.#member.identity.generation)
     } catch (error) {
-      if (!(error instanceof StreamsError) || error.verdict !== 'stop') throw error
+      if (!isFinal(error)) throw error
       logger.error(error.message)
-      return directiveToAll(members, 'failed', error.code, error.message)
+      // Members with another topology are not concerned: they go on when those with this one have left.
+      return new Map([
+        ...directiveToAll(members, 'idle', error.code, 'a copy with another topology could not start'),
+        ...directiveToAll(
+          said.filter(({ says }) => says.topologyHash === topologyHash),
+          'failed',
+          error.code,
+          error.message,
+        ),
+      ])
     }
+    const { counts, changelogs } = deployed
     this.#counts = counts
-    const specs = this.#specs(counts)
+    const specs = this.#specs(counts, await this.#deployment.stateRecords(deployed))
 
     // One topology at a time: members with another one wait until those with this one are gone.
     const able = said.filter(({ says }) => says.topologyHash === topologyHash)
@@ -316,7 +383,7 @@ export class Group {
         speed: says.speed,
         share: says.share,
       })),
-      { slowAfterMs: 10_000 },
+      { slowAfterMs },
     )
     const tasksAt = tasksByPartition(specs)
     const decided = assignTasks(
@@ -380,6 +447,7 @@ export class Group {
               .flatMap((one) => one.transactionalIds),
           ),
         ],
+        changelogs,
         share: shares.get(memberId) ?? 1,
         probing: decided.probing,
         leaderEndpoint: this.#options.endpoint(),
@@ -392,6 +460,50 @@ export class Group {
     }
     return assignments
   }
+}
+
+/** How fast the threads here process, and how long what waits would take them. */
+class Pace {
+  behindMs = 0
+  /** Records per second of busy time and thread; 0: not known. */
+  speed = 0
+  readonly #samples: { at: number; records: number; busyMs: number }[] = []
+
+  constructor(at: number) {
+    this.#samples.push({ at, records: 0, busyMs: 0 })
+  }
+
+  sample(at: number, threads: readonly ThreadStatus[]): void {
+    let records = 0
+    let busyMs = 0
+    let waiting = 0
+    for (const thread of threads) {
+      records += thread.records
+      busyMs += thread.busyMs
+      for (const { inputs } of thread.tasks) {
+        for (const { position, endOffset } of inputs)
+          if (position >= 0 && endOffset !== null) waiting += Math.max(0, endOffset - position)
+      }
+    }
+    const samples = this.#samples
+    const first = samples[0] as { at: number; records: number; busyMs: number }
+    // A thread that was replaced counts from zero.
+    if (records < (samples.at(-1)?.records ?? 0)) samples.length = 0
+    samples.push({ at, records, busyMs })
+    if (samples.length > paceSamples) samples.shift()
+    const done = records - first.records
+    const busy = busyMs - first.busyMs
+    // An idle member keeps the speed that it had: it is as slow or fast as when it last had work.
+    if (done > 0 && busy > 1) this.speed = (done * 1000) / busy
+    const rate = this.speed * Math.max(1, threads.length)
+    this.behindMs = waiting === 0 ? 0 : rate > 0 ? (waiting * 1000) / rate : 0
+  }
+}
+
+/** What the leader found, as the error that it was there. */
+function failedWith({ code, message }: Assignment): StreamsError {
+  const known = Object.hasOwn(errorCodes, code) ? (code as ErrorCode) : 'TOPOLOGY_INVALID'
+  return new StreamsError(known, message, { verdict: 'stop' })
 }
 
 /** Members that somebody remembers and that are no longer there. */
@@ -429,6 +541,7 @@ function directiveToAll(
     standby: [],
     warmup: [],
     fence: [],
+    changelogs: new Map(),
     share: 1,
     probing: false,
     peers: [],

@@ -169,6 +169,12 @@ export const options = defineOptions(
       check: duration({ min: 10 }),
       doc: 'How often committed changes go to disk. What a crash must replay is at most this old.',
     },
+    allowStateLoss: {
+      group: 'State',
+      default: [],
+      check: list(text('names of stores and topics, or all')),
+      doc: "Stores and internal topics of the deployed topology whose state or records may be lost by this one; 'all' for any.",
+    },
     stateCleanupDelayMs: {
       group: 'State',
       default: 600_000,
@@ -373,7 +379,7 @@ export const options = defineOptions(
     acceptableRecoveryLag: {
       group: 'Group',
       default: 10_000,
-      check: integer({ min: 0 }),
+      check: integer({ min: 1 }),
       java: ['acceptable.recovery.lag'],
       doc: 'Records of changelog that a copy may lack and still count as caught up.',
     },

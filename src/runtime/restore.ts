@@ -121,12 +121,18 @@ export class Restorer {
   /** Records of a task's changelogs that are not applied, as far as is known; null: not yet. */
   lag(task: string): number | null {
     let lag = 0
+    let isKnown = false
     for (const following of this.#following.values()) {
       if (following.task !== task) continue
-      if (following.lastEnd < 0) return null
-      lag += Math.max(0, following.lastEnd - following.position)
+      const end = Math.min(
+        following.endOffset,
+        following.lastEnd < 0 ? Number.POSITIVE_INFINITY : following.lastEnd,
+      )
+      if (end === Number.POSITIVE_INFINITY) return null
+      isKnown = true
+      lag += Math.max(0, end - following.position)
     }
-    return lag
+    return isKnown ? lag : null
   }
 
   async close(): Promise<void> {

@@ -30,9 +30,22 @@ export function topicsOf(
   const { pattern } = source
   if (pattern !== null) {
     const whole = new RegExp(`^(?:${pattern.source})$`, pattern.flags.replace(/[gy]/g, ''))
-    return [...existing].filter((topic) => whole.test(topic)).sort()
+    // What we make for ourselves is never input, whatever the pattern says.
+    return [...existing].filter((topic) => whole.test(topic) && !isOurs(topic, applicationId)).sort()
   }
   return source.internal ? source.topics.map((topic) => prefixed(applicationId, topic)) : source.topics
+}
+
+const ourEndings = [
+  '-changelog',
+  '-repartition',
+  '-subscription-registration-topic',
+  '-subscription-response-topic',
+  '-millrace-topology',
+]
+
+function isOurs(topic: string, applicationId: string): boolean {
+  return topic.startsWith(`${applicationId}-`) && ourEndings.some((ending) => topic.endsWith(ending))
 }
 
 /** Partitions by topic, of those that exist. */

@@ -15,7 +15,7 @@ export type TaskStatus = {
   readonly role: 'active' | 'standby'
   readonly state: 'created' | 'restoring' | 'running' | 'suspended' | 'closed'
   readonly streamTime: number
-  /** Records by which a standby is behind; null while that isn't known, and for active tasks. */
+  /** Records by which a standby, or a task that is restored, is behind; null while that isn't known, and once it runs. */
   readonly lag: number | null
   readonly inputs: readonly {
     readonly topic: string
@@ -36,6 +36,9 @@ export type ThreadStatus = {
   readonly state: 'created' | 'starting' | 'running' | 'pending-shutdown' | 'dead'
   /** Of its producer under exactly_once; another one after it was fenced. */
   readonly transactionalId: string
+  /** Processed since its start, and the time that took: waiting and committing aside. */
+  readonly records: number
+  readonly busyMs: number
   readonly tasks: readonly TaskStatus[]
 }
 

@@ -43,6 +43,8 @@ export type TaskAssignment = {
   readonly subtopology: number
   readonly partition: number
   readonly inputs: readonly (TopicPartition & { readonly source: string })[]
+  /** Stores that moved: the changelog that each of them has from before. */
+  readonly changelogs?: ReadonlyMap<string, string>
 }
 
 export type ThreadSettings = {
@@ -79,6 +81,8 @@ export type ThreadOwner = {
     topicIds: ReadonlyMap<string, string>,
   ): Promise<TaskState>
   globalStore(name: string): Store
+  /** Stores whose changelog has another name than theirs; told before any of their tasks is opened. */
+  moved(changelogs: ReadonlyMap<string, string>): void
   changelogTopic(store: StoreSpec): string
   partitionCount(topic: string): Promise<number>
   offsetReset(source: string): OffsetReset
@@ -157,6 +161,8 @@ export class StreamThread {
   #purging: Promise<void> | null = null
   #failure: StreamsError | null = null
   #abortsInARow = 0
+  #records = 0
+  #busyMs = 0
   #paused = false
   #stopping = false
   #wake: (() => void) | null = null
@@ -239,6 +245,7 @@ export class StreamThread {
     this.#identity = identity
     const fenceAll = once(() => Promise.all(fence.map((id) => this.#fence(id))))
     for (const assignment of assignments) {
+      if (assignment.changelogs !== undefined) this.#options.owner.moved(assignment.changelogs)
       assert(!this.#slots.has(assignment.id), `thread ${this.name} owns task ${assignment.id} already`)
       const slot: Slot = {
         assignment,
@@ -316,6 +323,8 @@ export class StreamThread {
       thread: this.name,
       state: this.#state,
       transactionalId: this.#transactionalId,
+      records: this.#records,
+      busyMs: this.#busyMs,
       tasks: [...this.#slots.values()].map((slot) => ({
         task: slot.assignment.id,
         role: slot.assignment.role,
@@ -331,7 +340,7 @@ export class StreamThread {
             endOffset: queue === undefined || queue.endOffset < 0 ? null : queue.endOffset,
           }
         }),
-        lag: slot.standby === null ? null : this.#restorer.lag(slot.assignment.id),
+        lag: this.#lagOf(slot),
         stores:
           (slot.task?.state ?? slot.standby)?.positions().map(({ store, offset }) => ({
             store,
@@ -340,6 +349,15 @@ export class StreamThread {
           })) ?? [],
       })),
     }
+  }
+
+  #lagOf({ assignment, task, standby }: Slot): number | null {
+    if (task !== null) return null
+    const lag = this.#restorer.lag(assignment.id)
+    if (lag !== null || standby === null) return lag
+    // Where source topics serve as changelogs a standby has nothing to follow, and so is never behind.
+    const logged = standby.stores.some(({ spec }) => spec.changelog?.sourceTopic === null)
+    return logged ? null : 0
   }
 
   /** The state of a task that runs here, for queries. */
@@ -429,6 +447,8 @@ export class StreamThread {
   #afterBatch(slot: Slot, records: number, durationMs: number): void {
     const { hooks } = this.#options
     const { task } = slot
+    this.#records += records
+    this.#busyMs += durationMs
     if (task === null) return
     hooks.batch?.({
       task: task.id,

@@ -244,8 +244,8 @@ function compareStore(
       .map(({ name }) => name)
     const hint =
       others.length === 0
-        ? 'if its state may go, allow it'
-        : `if it is now ${others.join(' or ')}, say movedFrom: '${old.name}' there; if its state may go, allow it`
+        ? `if its state may go, say allowStateLoss: ['${old.name}']`
+        : `if it is now ${others.join(' or ')}, say movedFrom: '${old.name}' there; if its state may go, say allowStateLoss: ['${old.name}']`
     return loses(`store ${old.name} is gone, and with it what ${old.changelog} holds; ${hint}`)
   }
   if (next.changelog === null) {
@@ -416,6 +416,33 @@ async function lastValue(
   end: number,
 ): Promise<string | null> {
   let value: string | null = null
+  await readBetween(client, partition, start, end, (cursor) => {
+    if (cursor.valueStart >= 0) value = cursor.buffer.toString('utf8', cursor.valueStart, cursor.valueEnd)
+  })
+  return value
+}
+
+/** Whether there is a committed record in [start, end), markers and void data aside. */
+export async function holdsRecords(
+  client: KafkaClient,
+  partition: TopicPartition,
+  start: number,
+  end: number,
+): Promise<boolean> {
+  let holds = false
+  await readBetween(client, partition, start, end, () => {
+    holds = true
+  })
+  return holds
+}
+
+async function readBetween(
+  client: KafkaClient,
+  partition: TopicPartition,
+  start: number,
+  end: number,
+  take: (cursor: BatchCursor) => void,
+): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   let fetcher: ReturnType<KafkaClient['fetcher']> | undefined
   try {
@@ -440,7 +467,7 @@ async function lastValue(
         offsetReset: () => 'earliest',
         onChunk(chunk) {
           try {
-            value = valueIn(chunk) ?? value
+            visit(chunk, take)
             if (chunk.nextOffset >= end) resolve()
           } catch (error) {
             reject(error)
@@ -458,10 +485,9 @@ async function lastValue(
     clearTimeout(timer)
     await fetcher?.close()
   }
-  return value
 }
 
-function valueIn(chunk: FetchedChunk): string | null {
+function visit(chunk: FetchedChunk, take: (cursor: BatchCursor) => void): void {
   const cursor = new BatchCursor({
     topic: chunk.topic,
     partition: chunk.partition,
@@ -471,11 +497,7 @@ function valueIn(chunk: FetchedChunk): string | null {
     fromOffset: chunk.fetchOffset,
     aborted: chunk.aborted,
   })
-  let value: string | null = null
-  while (cursor.next()) {
-    if (cursor.valueStart >= 0) value = cursor.buffer.toString('utf8', cursor.valueStart, cursor.valueEnd)
-  }
-  return value
+  while (cursor.next()) take(cursor)
 }
 
 function parseRecord(text: string, topic: string): TopologyRecord {

@@ -44,6 +44,8 @@ export class WorkerThread implements ThreadHandle {
       thread: start.name,
       state: 'created',
       transactionalId: start.transactionalId,
+      records: 0,
+      busyMs: 0,
       tasks: [],
     }
     this.#worker = new Worker(workerFile, {

@@ -56,6 +56,7 @@ const assignments: fc.Arbitrary<Assignment> = fc.record({
   standby: tasks,
   warmup: tasks,
   fence: fc.array(text, { maxLength: 5 }),
+  changelogs: fc.dictionary(text, text, { maxKeys: 3 }).map((names) => new Map(Object.entries(names))),
   share,
   probing: fc.boolean(),
   peers: fc.option(
