@@ -8,5 +8,5 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => pr
 const suite = (await import(
   pathToFileURL(`${built.folder}/bench/suite.js`).href
 )) as typeof import('./suite.ts')
-process.exitCode = await suite.main(process.argv.slice(2))
+process.exitCode = await suite.main(process.argv.slice(2), built.folder)
 process.exit()

@@ -11,6 +11,7 @@ import { readTopic } from './reader.ts'
 import { type Guarantee, type Job, type SystemName, startSystem } from './systems.ts'
 
 export type Setting = {
+  readonly folder: string
   readonly guarantee: Guarantee
   readonly threads: number
   readonly cacheBytes: number
@@ -49,6 +50,7 @@ async function withJob<T>(
 export type Latency = Usage & { readonly p50Ms: number; readonly p99Ms: number; readonly maxMs: number }
 
 const warmUpMs = 5_000
+const drainMs = 90_000
 
 /** From produce to readable, of a windowed count of a steady load. */
 export function measureLatency(
@@ -70,7 +72,7 @@ export function measureLatency(
       await wait(durationMs)
       const ages = load.takeAges()
       const usage = subject.usage
-      await load.stop(20_000)
+      await load.stop(drainMs)
       await subject.finish()
       return {
         ...usage,
@@ -125,7 +127,7 @@ export function measureRebalance(
       await wait(settleMs)
       const leaveMs = percentile(load.takeAges(), 1)
       const usage = stays.usage
-      await load.stop(20_000)
+      await load.stop(drainMs)
       await stays.finish()
       return { ...usage, joinMs, leaveMs }
     } finally {

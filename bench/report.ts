@@ -150,7 +150,7 @@ Written by \`npm run bench\`; \`docs/benchmarks.md\` says what is measured and h
 
 - Machine: ${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}, ${Math.round(totalmem() / 2 ** 30)} GB, ${type()} ${release()}; brokers, systems and the measuring process share it. Load when the run ended: ${load()}.
 - Versions: Apache Kafka ${broker}, Kafka Streams 4.3.0 (${javaVersion()}, -Xmx1g), kafkajs ${packageVersion('kafkajs')}, Node ${process.version}, Millrace ${version()}.
-- Settings: commit interval 100 ms, equal cache, no compression, equal threads. \`×\` is how many times better Millrace is by what the workload compares; each figure is the median of its rounds, ± is half of the spread.
+- Settings: commit interval 100 ms, equal cache, no compression, equal threads. \`×\` is how many times better Millrace is by what the workload compares; each figure is the median of its rounds, ± is half of the spread. The full input is 4,000,000 records; where a row says another size, it was measured on that.
 
 ${tables.join('\n\n')}
 
@@ -190,7 +190,7 @@ function table(outcomes: readonly Outcome[]): string {
       const ratio = system === 'millrace' ? null : ratioOf(outcome, system as SystemName)
       const isVoid = !counts(outcome, system as SystemName)
       const cells = [
-        system === 'millrace' ? `**${outcome.workload}** (${outcome.compares})` : '',
+        system === 'millrace' ? `**${outcome.workload}** (${outcome.compares}${sizeOf(outcome)})` : '',
         system,
         `${number(summary.recordsPerSecond)}${isVoid ? ' (does not count)' : ''}`,
         `${Math.round(summary.spread * 50)} %`,
@@ -204,6 +204,11 @@ function table(outcomes: readonly Outcome[]): string {
     for (const note of outcome.notes) lines.push(`| | | | | | | ${note} | |`)
   }
   return lines.join('\n')
+}
+
+function sizeOf({ records, systems }: Outcome): string {
+  const rounds = systems.millrace?.rounds.length ?? 0
+  return `${records === 4_000_000 ? '' : `; ${number(records)} records`}${rounds === 3 ? '' : `; ${rounds} rounds`}`
 }
 
 function javaVersion(): string {

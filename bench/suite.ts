@@ -14,6 +14,7 @@ const usage = `npm run bench -- FLAGS
   --threads N        stream threads of each system (2)
   --json             a line of JSON for each workload, and nothing else on the standard output
   --records N        size of the input (4000000); another than that leaves bench/RESULTS.md alone
+  --write            writes bench/RESULTS.md all the same
   --rounds N         3
   --system NAME      only this one (again for more): millrace, kafka-streams, kafkajs
   --cache BYTES      cache of each system (10485760)
@@ -26,6 +27,8 @@ const guarantees: readonly string[] = ['exactly_once', 'at_least_once', 'at_most
 
 export type Run = {
   readonly cluster: Cluster
+  /** Where build.ts has put the systems. */
+  readonly folder: string
   readonly guarantee: Guarantee
   readonly threads: number
   readonly cacheBytes: number
@@ -36,7 +39,7 @@ export type Run = {
   readonly say: (text: string) => void
 }
 
-export async function main(args: readonly string[]): Promise<number> {
+export async function main(args: readonly string[], folder: string): Promise<number> {
   const options = {
     workload: { type: 'string', multiple: true },
     all: { type: 'boolean', default: false },
@@ -49,6 +52,7 @@ export async function main(args: readonly string[]): Promise<number> {
     cache: { type: 'string', default: '10485760' },
     brokers: { type: 'string' },
     set: { type: 'string' },
+    write: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   } as const
   let flags: ReturnType<typeof parseArgs<{ options: typeof options }>>['values']
@@ -87,6 +91,7 @@ export async function main(args: readonly string[]): Promise<number> {
   try {
     const run: Run = {
       cluster,
+      folder,
       guarantee: flags.guarantee as Guarantee,
       threads: numbers.threads,
       cacheBytes: Number(flags.cache),
@@ -101,12 +106,13 @@ export async function main(args: readonly string[]): Promise<number> {
       say,
     }
     const isFull = numbers.records === fullRecords && flags.set === undefined && flags.system === undefined
+    const writes = isFull || flags.write
     for (const workload of names) {
       const { outcome, errors } = await runWorkload(run, workload)
       failed += errors.length
       for (const error of errors) console.error(error.message)
       console.log(flags.json ? jsonLineOf(outcome) : textOf(outcome))
-      if (isFull && errors.length === 0)
+      if (writes && outcome.systems.millrace !== undefined)
         writeResults('bench/RESULTS.md', [outcome], cluster.version ?? 'of another')
     }
   } finally {
@@ -141,6 +147,7 @@ export async function runWorkload(
           system,
           workload,
           setting: {
+            folder: run.folder,
             guarantee: run.guarantee,
             threads: run.threads,
             cacheBytes: run.cacheBytes,
@@ -161,6 +168,7 @@ export async function runWorkload(
     }
   }
   await plan.close?.(id)
+  for (const { message } of errors) notes.push(message.split('\n')[0] ?? '')
   const systems: { [system in SystemName]?: Summary } = {}
   for (const [system, taken] of samples) if (taken.length > 0) systems[system] = summarise(taken)
   const { guarantee, threads } = run

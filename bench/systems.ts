@@ -1,6 +1,5 @@
 /** How each system under test is started, on equal settings. */
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { javaCommand } from '../test/kafka/java.ts'
 import { SystemProcess } from './process.ts'
 
@@ -8,6 +7,8 @@ export type Guarantee = 'exactly_once' | 'at_least_once' | 'at_most_once'
 export type SystemName = 'millrace' | 'kafka-streams' | 'kafkajs'
 
 export type Job = {
+  /** Where build.ts has put the systems. */
+  readonly folder: string
   readonly workload: string
   readonly brokers: readonly string[]
   readonly applicationId: string
@@ -23,8 +24,15 @@ export type Job = {
 }
 
 const commitIntervalMs = 100
-const here = fileURLToPath(new URL('.', import.meta.url))
-const kafkajsWorkloads = new Set(['copy', 'filter', 'window-count', 'json-average', 'many-keys', 'start'])
+const kafkajsWorkloads = new Set([
+  'copy',
+  'filter',
+  'window-count',
+  'json-average',
+  'many-keys',
+  'start',
+  'wire',
+])
 
 /** Why a system has no number here; null where it has one. */
 export function reasonAgainst(system: SystemName, workload: string, guarantee: Guarantee): string | null {
@@ -47,14 +55,14 @@ export async function startSystem(system: SystemName, job: Job): Promise<SystemP
         standbyReplicas: job.standbys ?? 0,
         ...job.settings,
       }
-      return node('millrace', config, {
+      return node(job.folder, 'millrace', config, {
         BENCH_WORKLOAD: job.workload,
         BENCH_IN: job.inputs.join(','),
         BENCH_OUT: job.output,
       })
     }
     case 'kafkajs':
-      return node('kafkajs', { ...job, input: job.inputs[0] }, {})
+      return node(job.folder, 'kafkajs', { ...job, input: job.inputs[0] }, {})
     case 'kafka-streams': {
       const args = await javaCommand(
         'StreamsPeer',
@@ -70,15 +78,20 @@ export async function startSystem(system: SystemName, job: Job): Promise<SystemP
           job.output,
           String(job.standbys ?? 0),
         ],
-        { heap: '1g', runsLong: true, programs: join(here, 'java') },
+        { heap: '1g', runsLong: true, programs: join(job.folder, 'bench', 'java') },
       )
       return new SystemProcess(system, 'java', args, {})
     }
   }
 }
 
-function node(name: 'millrace' | 'kafkajs', argument: unknown, env: NodeJS.ProcessEnv): SystemProcess {
-  const file = join(here, 'systems', `${name}.js`)
+function node(
+  folder: string,
+  name: 'millrace' | 'kafkajs',
+  argument: unknown,
+  env: NodeJS.ProcessEnv,
+): SystemProcess {
+  const file = join(folder, 'bench', 'systems', `${name}.js`)
   const profile = process.env['BENCH_PROFILE']
   const flags =
     profile !== undefined && name === 'millrace' ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []

@@ -24,6 +24,7 @@ export type Measured = Usage & {
 }
 
 export type Throughput = {
+  readonly folder: string
   readonly workload: string
   readonly guarantee: Guarantee
   readonly threads: number
@@ -54,6 +55,7 @@ export async function measureThroughput(
   const brokerBefore = brokerCpu(cluster)
   const subject = await startSystem(system, {
     workload: run.workload,
+    folder: run.folder,
     brokers: cluster.brokers,
     applicationId: name,
     guarantee: run.guarantee,
