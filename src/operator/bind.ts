@@ -43,7 +43,7 @@ import {
 import { tableAggregate } from './table-aggregate.ts'
 import { joinedView, tableJoin } from './table-join.ts'
 import { computedView, storeView, suppressedView } from './view.ts'
-import { windowAggregate } from './window-aggregate.ts'
+import { firstStart, windowAggregate } from './window-aggregate.ts'
 
 export function bindSubtopology(
   graph: TopologyGraph,
@@ -90,7 +90,7 @@ class Binding {
   #source(node: SourceNode): BoundSource {
     const run = this.#next(node)
     const keySerde = serdeOf(node.keySerde, 'key', node)
-    const valueSerde = contentSerde(node, 'read')
+    const valueSerde = contentSerde(node)
     return {
       node,
       keySerde,
@@ -99,7 +99,7 @@ class Binding {
       skipValue:
         valueSerde.total === true && node.timestampExtractor === null && !this.#needsValue(node.name),
       run,
-      prefetch: null,
+      prefetch: this.#prefetch(node.name),
     }
   }
 
@@ -293,13 +293,7 @@ class Binding {
 
   #sink(node: SinkNode): Run {
     const partitioner = node.content === 'answer' && node.partitioner === null ? toAsker : node.partitioner
-    return sink(
-      node,
-      this.#context,
-      serdeOf(node.keySerde, 'key', node),
-      contentSerde(node, 'write'),
-      partitioner,
-    )
+    return sink(node, this.#context, serdeOf(node.keySerde, 'key', node), contentSerde(node), partitioner)
   }
 
   #process(node: Node & { kind: 'process' }): Run {
@@ -506,6 +500,63 @@ class Binding {
     return snapshotBy(this.#context.store(store).spec.valueSerde, store)
   }
 
+  /** Notes the state that a record's key will need, in every store reached without a change of the key. */
+  #prefetch(source: string): ((key: unknown, timestamp: number) => void) | null {
+    const wants: ((key: unknown, timestamp: number) => void)[] = []
+    const seen = new Set<string>()
+    const walk = (name: string): void => {
+      for (const child of this.#children(name)) {
+        if (seen.has(child)) continue
+        seen.add(child)
+        const node = this.#node(child)
+        const want = this.#want(node)
+        if (want !== null) wants.push(want)
+        if (keepsKey(node)) walk(child)
+      }
+    }
+    walk(source)
+    if (wants.length === 0) return null
+    if (wants.length === 1) return wants[0] as (key: unknown, timestamp: number) => void
+    return (key, timestamp) => {
+      for (const want of wants) want(key, timestamp)
+    }
+  }
+
+  #want(node: Node): ((key: unknown, timestamp: number) => void) | null {
+    const tableStore = (name: string | null | undefined) => {
+      const store = name === null || name === undefined ? null : this.#context.store(name)
+      if (store?.kind !== 'key-value') return null
+      return (key: unknown): void => {
+        if (key !== null) store.want(key)
+      }
+    }
+    switch (node.kind) {
+      case 'aggregate':
+        return tableStore(node.stores[0])
+      case 'table-source':
+        return tableStore(node.store)
+      case 'stream-table-join': {
+        const table = this.#node(node.table)
+        if (table.kind === 'table-source') return tableStore(table.store)
+        return table.kind === 'aggregate' ? tableStore(table.stores[0]) : null
+      }
+      case 'window-aggregate': {
+        const { windows } = node
+        if (windows.kind !== 'time') return null
+        const store = storeOf(this.#context, node, node.stores[0], 'window')
+        const { sizeMs, advanceMs } = windows
+        return (key, timestamp) => {
+          if (key === null) return
+          for (let start = firstStart(timestamp, sizeMs, advanceMs); start <= timestamp; start += advanceMs) {
+            store.want(key, start)
+          }
+        }
+      }
+      default:
+        return null
+    }
+  }
+
   /** Whether anybody behind a node looks at the value, and not only at whether it is there. */
   #needsValue(name: string): boolean {
     if (this.#graph.wrap !== undefined) return true
@@ -552,7 +603,24 @@ function emitsChanges(node: Node): boolean {
   }
 }
 
-function contentSerde(node: SourceNode | SinkNode, _: 'read' | 'write'): Serde<unknown> {
+/** Whether a record leaves a node under the key under which it came. */
+function keepsKey(node: Node): boolean {
+  switch (node.kind) {
+    case 'pass':
+    case 'filter':
+    case 'peek':
+    case 'map-values':
+    case 'flat-map-values':
+    case 'branch':
+    case 'stream-table-join':
+    case 'stream-global-join':
+      return true
+    default:
+      return false
+  }
+}
+
+function contentSerde(node: SourceNode | SinkNode): Serde<unknown> {
   const { content }: { content: Content } = node
   switch (content) {
     case 'value':

@@ -12,7 +12,6 @@ import type {
   Processor,
   ProcessorContext,
   StateContext,
-  StreamRecord,
   ValueTransformer,
 } from '../topology/processor.ts'
 import { undefinedNotAllowed } from './call.ts'
@@ -211,20 +210,21 @@ export function process(
     onError(error)
   }
 
-  const call = (run: () => MaybePromise<void>, onError: (error: unknown) => void): void | Promise<void> => {
+  const begin = (): void => {
     inHand.active = true
     broken = null
-    let called: unknown
-    try {
-      called = run()
-    } catch (error) {
-      if (pending !== undefined) return finish(error, onError)
-      inHand.active = false
-      throwBroken()
-      return onError(error)
-    }
-    if (called !== undefined && isPromise(called)) return settle(called, onError)
-    return arrived()
+  }
+
+  /** After a call that returned. */
+  const ended = (called: unknown, onError: (error: unknown) => void): void | Promise<void> =>
+    called !== undefined && isPromise(called) ? settle(called, onError) : arrived()
+
+  /** After a call that threw. */
+  const threw = (error: unknown, onError: (error: unknown) => void): void | Promise<void> => {
+    if (pending !== undefined) return finish(error, onError)
+    inHand.active = false
+    throwBroken()
+    return onError(error)
   }
 
   const processorContext: ProcessorContext = {
@@ -232,13 +232,14 @@ export function process(
       inHand.key = anyKey
       inHand.timestamp = timestamp
       inHand.headers = noHeaders
-      // The task puts what a punctuator throws down to this node.
-      return call(
-        () => run(timestamp),
-        (error) => {
-          throw error
-        },
-      )
+      begin()
+      let called: unknown
+      try {
+        called = run(timestamp)
+      } catch (error) {
+        return threw(error, rethrow)
+      }
+      return ended(called, rethrow)
     }),
     forward,
   }
@@ -247,11 +248,18 @@ export function process(
     inHand.key = key
     inHand.timestamp = timestamp
     inHand.headers = headers
-    const record: StreamRecord = { key, value, timestamp, headers }
-    return call(
-      () => processor.process(record),
-      (error) => context.failed(error, name, 'processor', key, value, timestamp, headers),
-    )
+    begin()
+    let called: unknown
+    try {
+      called = processor.process({ key, value, timestamp, headers })
+    } catch (error) {
+      return threw(error, (own) => context.failed(own, name, 'processor', key, value, timestamp, headers))
+    }
+    if (called === undefined && pending === undefined) {
+      inHand.active = false
+      return broken === null ? undefined : throwBroken()
+    }
+    return ended(called, (own) => context.failed(own, name, 'processor', key, value, timestamp, headers))
   }
 
   return {
@@ -261,6 +269,11 @@ export function process(
       close: () => processor.close?.(),
     },
   }
+}
+
+/** The task puts what a punctuator throws down to its node. */
+function rethrow(error: unknown): void {
+  throw error
 }
 
 // A punctuation has no key to keep.
