@@ -111,6 +111,10 @@ export const errorCodes = {
     doc: 'A record batch has a format or a compression that is not supported.',
   },
   RECORD_TOO_LARGE: { verdict: 'skip', doc: 'A record is larger than the limit for one record.' },
+  TASK_GIVEN_UP: {
+    verdict: 'retry',
+    doc: 'A task was taken away, or its thread went back, while it was opened.',
+  },
   TASK_FENCED: {
     verdict: 'rejoin',
     doc: 'Another member owns this task now; what it did here since the last commit is void.',

@@ -110,7 +110,7 @@ export class Restorer {
       this.#report(following, 'suspended')
       following.done(
         new StreamsError(
-          'RESTORE_FAILED',
+          'TASK_GIVEN_UP',
           `task ${task}: stopped while its stores were read from ${following.changelog.topic}`,
           { task },
         ),

@@ -31,9 +31,10 @@ import { type CommitReason, cutGeneration, type Generation, type Guarantee } fro
 import type { Hooks } from './hooks.ts'
 import { Output } from './output.ts'
 import { CommitPace } from './pace.ts'
-import { type Changelog, Restorer } from './restore.ts'
+import { Restorer } from './restore.ts'
 import type { TaskStatus, ThreadStatus } from './status.ts'
-import { Task, type TaskInput, type TaskSettings } from './task.ts'
+import type { Task, TaskSettings } from './task.ts'
+import { TaskOpening } from './task-opening.ts'
 
 /** What a thread is told of a task: enough to open it. */
 export type TaskAssignment = {
@@ -129,8 +130,6 @@ const turnMs = 4
 const budgetMin = 16
 const budgetMax = 20_000
 const abortDelayMsMax = 5_000
-/** No broker drops tombstones sooner. */
-const stateAgeAlwaysGoodMs = 60_000
 
 const key = ({ topic, partition }: TopicPartition) => `${topic} ${partition}`
 
@@ -144,6 +143,7 @@ export class StreamThread {
   #transactionalId: string
   #fencedTimes = 0
   readonly #restorer: Restorer
+  readonly #opening: TaskOpening
   readonly #pace: CommitPace
   readonly #slots = new Map<string, Slot>()
   readonly #byPartition = new Map<string, Slot>()
@@ -208,6 +208,16 @@ export class StreamThread {
       bufferBytesMax: settings.fetchBufferBytes,
       partitionBytesMax: settings.partitionFetchBytes,
       batchBytesMax: settings.task.batchBytesMax,
+      clock: options.clock,
+      logger: options.logger,
+      hooks: options.hooks,
+    })
+    this.#opening = new TaskOpening({
+      client,
+      graph: options.graph,
+      owner,
+      settings: settings.task,
+      restorer: this.#restorer,
       clock: options.clock,
       logger: options.logger,
       hooks: options.hooks,
@@ -562,7 +572,7 @@ export class StreamThread {
     const deadline = this.#clock.now() + settings.taskTimeoutMs
     for (let attempt = 0; !slot.cancelled; attempt++) {
       try {
-        await (assignment.role === 'active' ? this.#openOnce(slot) : this.#follow(slot))
+        await (assignment.role === 'active' ? this.#openActive(slot) : this.#follow(slot))
         return
       } catch (thrown) {
         const error = asStreamsError(thrown)
@@ -578,176 +588,44 @@ export class StreamThread {
     }
   }
 
-  async #openOnce(slot: Slot): Promise<void> {
+  async #openActive(slot: Slot): Promise<void> {
     const { assignment } = slot
-    const { client, graph, owner, settings } = this.#options
-    const subtopology = graph.subtopologies.find(({ index }) => index === assignment.subtopology)
-    assert(subtopology !== undefined, `no sub-topology ${assignment.subtopology}`)
     slot.state = 'restoring'
     await slot.fence()
-
-    // The order matters: first positions that no open transaction can move, then the changelogs' ends.
-    const committed = await client.committed(settings.task.applicationId, assignment.inputs)
-    const changelogs: Changelog[] = []
-    for (const spec of subtopology.stores) {
-      if (spec.changelog === null) continue
-      const topic = owner.changelogTopic(spec)
-      const { sourceTopic } = spec.changelog
-      const limit =
-        sourceTopic === null
-          ? null
-          : (committed.find((one) => one.topic === topic && one.partition === assignment.partition)?.offset ??
-            0)
-      changelogs.push({ store: spec.name, topic, partition: assignment.partition, limit })
-    }
-    const topicIds = await this.#topicIds(changelogs)
-    const record: RecordContext = { topic: null, partition: -1, offset: -1 }
-    const state = await owner.openState(assignment, subtopology.stores, record, topicIds)
-    try {
-      await this.#judgeState(assignment.id, state, changelogs, topicIds)
-      await this.#restorer.restore(assignment.id, state, changelogs)
-      if (slot.cancelled)
-        throw new StreamsError('RESTORE_FAILED', `task ${assignment.id}: given up while it was restored`)
-
-      const inputs: TaskInput[] = []
-      for (const input of assignment.inputs) {
-        const known = committed.find((one) => one.topic === input.topic && one.partition === input.partition)
-        const position = known?.offset ?? (await this.#firstOffset(input))
-        inputs.push({ ...input, position, metadata: known?.metadata ?? '' })
-        slot.committed.set(key(input), known?.offset ?? position)
+    const output = this.#output
+    const { task, inputs } = await this.#opening.open(assignment, output, () => !slot.cancelled)
+    await this.#between(async () => {
+      if (slot.cancelled || output !== this.#output) {
+        await task.close('dirty')
+        if (slot.cancelled) return
+        // Rolled back since it was bound: what it wrote would go into the void.
+        throw new StreamsError(
+          'TASK_GIVEN_UP',
+          `task ${assignment.id}: the thread went back while it was opened`,
+          {
+            task: assignment.id,
+          },
+        )
       }
-      const task = await Task.open({
-        id: assignment.id,
-        partition: assignment.partition,
-        graph,
-        subtopology,
-        inputs,
-        record,
-        state,
-        globalStore: (name) => owner.globalStore(name),
-        collector: this.#output,
-        clock: this.#clock,
-        logger: this.#logger.child(`task ${assignment.id}`),
-        hooks: this.#options.hooks,
-        settings: settings.task,
-      })
-      await this.#between(async () => {
-        if (slot.cancelled) {
-          await task.close('dirty')
-          return
-        }
-        if (task.collector !== this.#output) {
-          // Rolled back since it was bound: what it wrote would go into the void.
-          throw new StreamsError(
-            'RESTORE_FAILED',
-            `task ${assignment.id}: the thread went back while it was opened`,
-            {
-              verdict: 'retry',
-            },
-          )
-        }
-        slot.task = task
-        slot.state = 'running'
-        for (const input of inputs) this.#fetcher.add(input, input.position)
-        owner.running(assignment.id)
-      })
-    } catch (error) {
-      if (error instanceof StreamsError && error.verdict === 'restore') await state.wipe()
-      await state.close('dirty').catch(() => undefined)
-      throw error
-    }
-  }
-
-  /** A standby: opens the state and follows its changelogs until it is taken away. */
-  async #follow(slot: Slot): Promise<void> {
-    const { assignment } = slot
-    const { graph, owner } = this.#options
-    const subtopology = graph.subtopologies.find(({ index }) => index === assignment.subtopology)
-    assert(subtopology !== undefined, `no sub-topology ${assignment.subtopology}`)
-    // A source topic that serves as changelog is not followed: beyond what its task has committed it is input.
-    const changelogs: Changelog[] = subtopology.stores
-      .filter(({ changelog }) => changelog !== null && changelog.sourceTopic === null)
-      .map((spec) => ({
-        store: spec.name,
-        topic: owner.changelogTopic(spec),
-        partition: assignment.partition,
-        limit: null,
-      }))
-    const topicIds = await this.#topicIds(changelogs)
-    const record: RecordContext = { topic: null, partition: -1, offset: -1 }
-    const state = await owner.openState(assignment, subtopology.stores, record, topicIds)
-    try {
-      await this.#judgeState(assignment.id, state, changelogs, topicIds)
-      if (slot.cancelled) return
-      slot.standby = state
+      slot.task = task
       slot.state = 'running'
-      await this.#restorer.follow(assignment.id, state, changelogs)
-    } catch (error) {
-      if (error instanceof StreamsError && error.verdict === 'restore' && !slot.cancelled) await state.wipe()
-      throw error
-    } finally {
-      slot.standby = null
-      await state.close(slot.cancelled ? 'clean' : 'dirty').catch((error) => this.#logger.warn(String(error)))
-    }
+      for (const input of inputs) {
+        slot.committed.set(key(input), input.position)
+        this.#fetcher.add(input, input.position)
+      }
+      this.#options.owner.running(assignment.id)
+    })
   }
 
-  async #topicIds(changelogs: readonly Changelog[]): Promise<ReadonlyMap<string, string>> {
-    if (changelogs.length === 0) return new Map()
-    const topics = await this.#options.client.admin.topics([...new Set(changelogs.map(({ topic }) => topic))])
-    const ids = new Map(topics.map(({ name, id }) => [name, id]))
-    return new Map(
-      changelogs.flatMap(({ store, topic }) => (ids.has(topic) ? [[store, ids.get(topic) as string]] : [])),
+  #follow(slot: Slot): Promise<void> {
+    return this.#opening.follow(
+      slot.assignment,
+      () => !slot.cancelled,
+      (state) => {
+        slot.standby = state
+        if (state !== null) slot.state = 'running'
+      },
     )
-  }
-
-  /** Local state can be of another topic, or so old that tombstones it never saw are gone: then it is worth nothing. */
-  async #judgeState(
-    task: string,
-    state: TaskState,
-    changelogs: readonly Changelog[],
-    topicIds: ReadonlyMap<string, string>,
-  ): Promise<void> {
-    for (const { store, offset, topicId, persistedAt } of state.positions()) {
-      const changelog = changelogs.find((one) => one.store === store)
-      if (offset === null || changelog === undefined) continue
-      const about = { task, store, topic: changelog.topic, partition: changelog.partition }
-      const id = topicIds.get(store)
-      if (topicId !== null && id !== undefined && id !== topicId) {
-        throw new StreamsError(
-          'RESTORE_FAILED',
-          `task ${task}, store ${store}: the local state belongs to an earlier topic ${changelog.topic}, which was deleted and made anew`,
-          about,
-        )
-      }
-      const ageMs = persistedAt === null ? 0 : this.#clock.now() - persistedAt
-      if (ageMs < stateAgeAlwaysGoodMs) continue
-      const configs = await this.#options.client.admin.configs(changelog.topic)
-      const keptMs = Number(configs['delete.retention.ms'] ?? 86_400_000)
-      if (ageMs > keptMs) {
-        throw new StreamsError(
-          'RESTORE_FAILED',
-          `task ${task}, store ${store}: the local state is ${Math.round(ageMs / 1000)} s old, and ${changelog.topic} keeps tombstones for ${Math.round(keptMs / 1000)} s`,
-          about,
-        )
-      }
-    }
-  }
-
-  async #firstOffset(input: TaskAssignment['inputs'][number]): Promise<number> {
-    const { client, owner } = this.#options
-    const reset = owner.offsetReset(input.source)
-    if (reset === 'none') {
-      throw new StreamsError(
-        'OFFSETS_MISSING',
-        `the group has no committed offset for ${input.topic}-${input.partition}, and autoOffsetReset is 'none'; set it to 'earliest' or 'latest', or commit an offset first`,
-        { topic: input.topic, partition: input.partition },
-      )
-    }
-    const spec = typeof reset === 'string' ? reset : { timestamp: this.#clock.now() - reset.byDurationMs }
-    const [found] = await client.admin.offsets([input], spec, 'read_uncommitted')
-    if (found !== undefined && found.offset !== null) return found.offset
-    const [latest] = await client.admin.offsets([input], 'latest', 'read_uncommitted')
-    return latest?.offset ?? 0
   }
 
   async #close(slot: Slot, how: 'clean' | 'dirty'): Promise<void> {
