@@ -1,7 +1,8 @@
 /**
  * Compares with the real thing: `npm run differential -- --seed N [--cases 600] [--keep DIR]`. Makes random cases of
  * that seed, has Kafka Streams answer them (Java 17 and Maven), runs them here on both engines, and ends with
- * `N same, M different`; exit 1 where any differed. Those that differ are written to DIR.
+ * `N same, M different`; exit 1 where any differed. Those that differ are written to DIR. `--save FILE` keeps all of
+ * them, `--answered DIR` compares with answers that are there already.
  */
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -69,6 +70,11 @@ function answer(cases: readonly Case[]): Case[] {
   }
 }
 
+/** One case a line. */
+function listOf(cases: readonly Case[]): string {
+  return `[\n${cases.map((one) => JSON.stringify(one)).join(',\n')}\n]\n`
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -76,6 +82,7 @@ async function main(): Promise<number> {
       cases: { type: 'string', default: '600' },
       keep: { type: 'string', default: 'test/conformance/cases/regressions' },
       answered: { type: 'string' },
+      save: { type: 'string' },
     },
   })
   const seed = Number(values.seed)
@@ -88,6 +95,7 @@ async function main(): Promise<number> {
     values.answered === undefined
       ? answer(randomCases(seed, count))
       : caseFiles(values.answered).flatMap(readCases)
+  if (values.save !== undefined) writeFileSync(values.save, listOf(answered))
   let same = 0
   const different: Case[] = []
   const kinds = new Map<string, number>()
@@ -109,7 +117,7 @@ async function main(): Promise<number> {
   if (different.length > 0) {
     mkdirSync(values.keep, { recursive: true })
     const file = join(values.keep, `seed-${seed}.json`)
-    writeFileSync(file, `[\n${different.map((one) => JSON.stringify(one)).join(',\n')}\n]\n`)
+    writeFileSync(file, listOf(different))
     console.log(`those that differ are in ${file}`)
   }
   console.log(`seed ${seed}: ${[...kinds].map(([kind, of]) => `${of} ${kind}`).join(', ')}`)
