@@ -74,6 +74,13 @@ export {
 export type { Config } from './runtime/options.ts'
 export type { ApplicationState, ApplicationStatus } from './runtime/status.ts'
 export type { JsonValue } from './serde/json.ts'
+export {
+  type AvroSerdeOptions,
+  type RegistrySerdeOptions,
+  SchemaRegistry,
+  type SchemaRegistryOptions,
+  type SubjectStrategy,
+} from './serde/registry.ts'
 export { type Serde, type SerdeFunctions, serde } from './serde/serde.ts'
 export { serdes } from './serde/serdes.ts'
 export { endOfTime, Windowed } from './serde/windowed.ts'
