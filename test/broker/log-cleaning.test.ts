@@ -1,5 +1,5 @@
 /** Retention and compaction of one partition's log, in memory and in files. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
@@ -312,6 +312,37 @@ describe.each(['memory', 'files'] as const)('compaction in %s', (where) => {
     expect(isDirty(bench.log, bench.clock.now())).toBe(true)
     bench.compact()
     expect(isDirty(bench.log, bench.clock.now())).toBe(false)
+  })
+})
+
+describe('a crash while a compaction puts its files in place', () => {
+  test('old files that were not deleted yet are there beside the new: nothing is read twice or lost', () => {
+    for (let left = 0; left < 64; left++) {
+      const bench = new Bench('files', { 'cleanup.policy': 'compact', 'segment.bytes': '150' })
+      for (let index = 0; index < 12; index++) {
+        bench.append([
+          [`k${index % 3}`, String(index)],
+          [`once${index}`, 'x'],
+        ])
+      }
+      const before = bench.table()
+      const dir = bench.dir as string
+      const old = new Map(readdirSync(dir).map((file) => [file, readFileSync(path.join(dir, file))]))
+      bench.compact()
+      expect(bench.table()).toEqual(before)
+      const deleted = [...old.keys()].filter((file) => !readdirSync(dir).includes(file))
+      expect(deleted.length).toBeGreaterThan(3)
+      // They are deleted in order, so what is left is a tail of them.
+      for (const file of deleted.slice(left % deleted.length))
+        writeFileSync(path.join(dir, file), old.get(file) as Buffer)
+      writeFileSync(path.join(dir, '00000000000000000003.log.cleaned'), 'half a file')
+      bench.reopen()
+      expect(bench.table()).toEqual(before)
+      const offsets = bench.read().map(({ offset }) => offset)
+      expect(offsets).toEqual([...new Set(offsets)].toSorted((a, b) => a - b))
+      expect(bench.log.endOffset).toBe(24)
+      if (left >= deleted.length) break
+    }
   })
 })
 
