@@ -41,7 +41,6 @@ const copies = 3
 const partitions = 4
 const tickMs = 100
 const settleMs = 120_000
-const firstTimestamp = 1_700_000_000_000
 
 /** Small, seeded, good enough to choose victims with. */
 function random(seed: number): () => number {
@@ -104,6 +103,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     })),
   )
   const model = new Model()
+  // Of today: a windowed store's changelog has a retention, and the broker deletes by the records' own times.
+  const firstTimestamp = Date.now()
   const processes: (ChildProcess | null)[] = Array.from({ length: copies }, () => null)
   let kills = 0
   let brokerRestarts = 0
@@ -153,7 +154,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
         const topic = next() < 0.7 ? 'left' : 'right'
         const key = `key-${Math.floor(next() * 200)}`
         const value = `${String.fromCharCode(97 + Math.floor(next() * 20))}${number}`
-        const at = firstTimestamp + number * 10 + Math.floor(next() * 200)
+        const at = firstTimestamp + number + Math.floor(next() * 200)
         number++
         model.add(topic, key, value, at)
         const bytes = Buffer.from(key + value)
@@ -188,7 +189,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     await drained(client, applicationId)
     over = true
     const longestStallMs = await stalls()
-    const verdict = await compare(client, model, say)
+    const verdict = await compare(client, applicationId, model, say)
     return { seed, records: model.records, kills, brokerRestarts, ...verdict, longestStallMs }
   } finally {
     over = true
@@ -284,6 +285,7 @@ async function drained(client: KafkaClient, group: string): Promise<void> {
 
 async function compare(
   client: KafkaClient,
+  applicationId: string,
   model: Model,
   say: (line: string) => void,
 ): Promise<{ duplicates: number; losses: number }> {
@@ -295,6 +297,7 @@ async function compare(
   await readAll(client, 'joined', 2, (key, value) => bump(joined, `${key}:${value.toString()}`))
   let duplicates = 0
   let losses = 0
+  const wrong = new Set<string>()
   for (const [what, found, wanted] of [
     ['counts', counts, model.counts],
     ['letters', letters, model.letters],
@@ -303,12 +306,31 @@ async function compare(
     for (const key of new Set([...found.keys(), ...wanted.keys()])) {
       const difference = (found.get(key) ?? 0) - (wanted.get(key) ?? 0)
       if (difference === 0) continue
+      if (what === 'counts') wrong.add(key)
       say(`${what}: ${key} is ${found.get(key)}, not ${wanted.get(key)}`)
       if (difference > 0) duplicates += difference
       else losses -= difference
     }
   }
+  if (wrong.size > 0) await explain(client, applicationId, [...wrong].slice(0, 3), say)
   return { duplicates, losses }
+}
+
+/** What was written of keys that came out wrong, offset by offset: the first thing one wants to know. */
+async function explain(
+  client: KafkaClient,
+  applicationId: string,
+  keys: readonly string[],
+  say: (line: string) => void,
+): Promise<void> {
+  await readAll(client, 'counts', 2, (key, value, at) => {
+    if (keys.includes(key)) say(`output ${key} = ${value.readBigInt64BE(0)} at ${at}`)
+  })
+  await readAll(client, `${applicationId}-counts-changelog`, partitions, (_key, value, at, bytes) => {
+    const key = `${bytes.toString('utf8', 0, bytes.length - 12)}@${bytes.readBigInt64BE(bytes.length - 12)}`
+    if (keys.includes(key))
+      say(`changelog ${key} = ${value.length === 8 ? value.readBigInt64BE(0) : 'gone'} at ${at}`)
+  })
 }
 
 /** Every committed record of a topic. */
@@ -316,7 +338,7 @@ async function readAll(
   client: KafkaClient,
   topic: string,
   count: number,
-  each: (key: string, value: Buffer) => void,
+  each: (key: string, value: Buffer, at: string, bytes: Buffer) => void,
 ): Promise<void> {
   const all = Array.from({ length: count }, (_, partition) => ({ topic, partition }))
   const ends = await client.admin.offsets(all, 'latest', 'read_committed')
@@ -331,6 +353,8 @@ async function readAll(
         each(
           cursor.buffer.toString('utf8', cursor.keyStart, cursor.keyEnd),
           Buffer.from(cursor.buffer.subarray(cursor.valueStart, cursor.valueEnd)),
+          `${chunk.partition}:${cursor.offset}`,
+          Buffer.from(cursor.buffer.subarray(cursor.keyStart, cursor.keyEnd)),
         )
       }
       if (chunk.nextOffset >= (left.get(chunk.partition) ?? 0)) left.delete(chunk.partition)

@@ -1,3 +1,3 @@
 /** What the application and the model of its output must agree on. */
 export const windowMs = 10_000
-export const joinMs = 1_000
+export const joinMs = 300
