@@ -293,6 +293,11 @@ export type TaskState = {
   readonly pendingBytes: number
   readonly cachedBytes: number
   /**
+   * Stores to read from, as they were at the last commit: for queries. Good until the next `settle`; ask again then.
+   * Stores that live in memory only have no bytes of the past: they answer as they are.
+   */
+  committed(): MaybePromise<CommittedState>
+  /**
    * Encodes each change of the current generation once, and moves the generation in flight. At most one is. A promise
    * only where a serde must wait; nothing may be processed until then.
    */
@@ -310,6 +315,10 @@ export type TaskState = {
   close(how: 'clean' | 'dirty'): Promise<void>
   /** Deletes all local state of the task, or of one store; the rest goes on. Not while processing. */
   wipe(store?: string): Promise<void>
+}
+
+export type CommittedState = {
+  store(name: string): Store
 }
 
 export type ChangelogRecord = {

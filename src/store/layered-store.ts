@@ -347,6 +347,12 @@ export abstract class LayeredStore<S extends Slot = Slot> {
     }
   }
 
+  /** What the engine would hold, were all that is settled persisted. */
+  overlayInto(batch: EngineBatch, to: ByteWriter): void {
+    for (const slot of this.#writing) this.persistSlot(slot, slot.layers as Layers, batch, to)
+    for (const slot of this.#pending) this.persistSlot(slot, slot.layers as Layers, batch, to)
+  }
+
   persisted(): void {
     const slots = this.#writing
     this.#writing = []

@@ -19,6 +19,7 @@ import { BufferStore } from './buffer-store.ts'
 import type {
   ChangelogRecord,
   ChangelogWriter,
+  CommittedState,
   Store,
   StoreContext,
   StorePosition,
@@ -39,6 +40,7 @@ import {
 } from './layered-store.ts'
 import { MemoryDisk, openMemoryEngine } from './memory-engine.ts'
 import { OuterJoinEntries } from './outer-join-store.ts'
+import { type Overlay, overlayBatch, overlayEngine } from './overlay-engine.ts'
 import { SessionEntries } from './session-store.ts'
 import { SubscriptionEntries } from './subscription-store.ts'
 import { SuppressEntries } from './suppress-buffer.ts'
@@ -48,6 +50,9 @@ import { WindowEntries } from './window-store.ts'
 
 /** Of the rows and files of a task's folder. A newer one is refused. */
 export const stateFormat = 1
+
+/** What a view of committed state may keep of what it read before it is made anew. */
+const viewBytesMax = 16 * 1024 * 1024
 
 type AnyStore =
   | KeyValueEntries
@@ -128,6 +133,8 @@ class LayeredState implements TaskState {
   readonly #scratch = new ByteWriter(4096)
   #list: readonly AnyStore[] = []
   #isFlying = false
+  #committed: MaybePromise<CommittedState> | null = null
+  #committedTally = new Tally()
   #persisting: Promise<void> | null = null
   #trimFrom = 0
   #isClosed = false
@@ -328,6 +335,7 @@ class LayeredState implements TaskState {
   }
 
   settle(offsets: ReadonlyMap<string, number>): void {
+    this.#committed = null
     assert(this.#isFlying, 'a generation is in flight')
     this.#isFlying = false
     for (const store of this.#list) store.settle(offsets.get(store.name))
@@ -410,6 +418,7 @@ class LayeredState implements TaskState {
     const store = this.#stores.get(name)
     assert(store !== undefined, `the task has a store ${name}`)
     assert(!store.hasDirty && !store.hasPending, `${name}: nothing was changed before it was restored`)
+    this.#committed = null
     store.beginRestore()
     const batch = store.pinned ? null : this.#engine.batch()
     const laid = this.#lay(store, records[Symbol.iterator](), batch)
@@ -444,6 +453,57 @@ class LayeredState implements TaskState {
     return undefined
   }
 
+  // ----------------------------------------------------------------------------------------------------- reading
+
+  committed(): MaybePromise<CommittedState> {
+    const known = this.#committed
+    if (known !== null && this.#committedTally.cached < viewBytesMax) return known
+    const view = this.#viewCommitted()
+    this.#committed = view
+    if (isPromise(view)) {
+      view.catch(() => {
+        if (this.#committed === view) this.#committed = null
+      })
+    }
+    return view
+  }
+
+  #viewCommitted(): MaybePromise<CommittedState> {
+    const overlay: Overlay = new Map()
+    const batch = overlayBatch(overlay)
+    for (const store of this.#list) if (!store.pinned) store.overlayInto(batch, this.#scratch)
+    this.#committedTally = new Tally()
+    // Accounts and scratch of its own: whoever reads must not be in the way of the task.
+    const services: StoreServices = {
+      ...this.#services,
+      tally: this.#committedTally,
+      scratch: new ByteWriter(1024),
+      engine: overlayEngine(this.#engine, overlay),
+      cacheBytesMax: 0,
+    }
+    const stores = new Map<string, AnyStore>()
+    let opening: Promise<void>[] | null = null
+    for (const store of this.#list) {
+      if (store.pinned) {
+        stores.set(store.name, store)
+        continue
+      }
+      const spec = store.spec as Exclude<StoreSpec, { kind: 'custom' }>
+      const view = makeStore(spec, services, store.number, store.settledNotes, store.settledOffset ?? 0)
+      stores.set(store.name, view)
+      const open = view instanceof BufferStore ? view.open() : undefined
+      if (isPromise(open)) (opening ??= []).push(open)
+    }
+    const committed: CommittedState = {
+      store(name) {
+        const store = stores.get(name)
+        assert(store !== undefined, `the task has a store ${name}`)
+        return store
+      },
+    }
+    return opening === null ? committed : Promise.all(opening).then(() => committed)
+  }
+
   // -------------------------------------------------------------------------------------------------------- end
 
   async close(how: 'clean' | 'dirty'): Promise<void> {
@@ -466,6 +526,7 @@ class LayeredState implements TaskState {
 
   async wipe(name?: string): Promise<void> {
     if (this.#persisting !== null) await this.#persisting
+    this.#committed = null
     const batch = this.#engine.batch()
     const wiped = name === undefined ? this.#list : [this.store(name) as AnyStore]
     for (const store of wiped) if (!store.pinned) this.#removeReserved(batch, `at/${store.name}`)

@@ -73,6 +73,33 @@ test('generations: of several settled values the latest is written', async () =>
   expect(state.positions()).toMatchObject([{ store: 's', offset: 6, topicId: 'id of s' }])
 })
 
+test('generations: who reads what is committed sees neither the open generation nor the one in flight', async () => {
+  const { state, logs } = await open(table)
+  const store = state.store('s') as KeyValueStore
+  const seen = async (): Promise<unknown> => {
+    const view = (await state.committed()).store('s') as KeyValueStore
+    return [await view.get('a'), await view.get('b'), (await view.list(null, null)).map(({ key }) => key)]
+  }
+  await store.put('a', { n: 1 }, 1)
+  await store.put('b', { n: 1 }, 1)
+  expect(await seen()).toEqual([null, null, []])
+  await logs.commitAll(state)
+  expect(await seen()).toEqual([{ n: 1 }, { n: 1 }, ['a', 'b']])
+  await state.persist()
+  await store.put('a', { n: 2 }, 2)
+  await store.put('b', null, 2)
+  await store.put('c', { n: 2 }, 2)
+  await state.cut(logs.writer)
+  await store.put('a', { n: 3 }, 3)
+  expect(await seen()).toEqual([{ n: 1 }, { n: 1 }, ['a', 'b']])
+  const before = await state.committed()
+  expect(await state.committed()).toBe(before)
+  state.settle(logs.commit())
+  expect(await state.committed()).not.toBe(before)
+  expect(await seen()).toEqual([{ n: 2 }, null, ['a', 'c']])
+  expect(await store.get('a')).toEqual({ n: 3 })
+})
+
 test('generations: an aborted transaction leaves what was committed before', async () => {
   const { state, logs, reopen } = await open(table)
   const store = state.store('s') as KeyValueStore

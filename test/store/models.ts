@@ -154,7 +154,7 @@ abstract class TimedModel extends Model<Timed> {
     super(spec.name, { observed: -1, rows: [], sequence: 0 })
     this.#retentionMs = spec.retentionMs
     this.#segmentMs = spec.segmentIntervalMs
-    this.#slack = spec.emitOnClose ? 0 : 1
+    this.#slack = spec.kind === 'window' && spec.emitOnClose ? 0 : 1
   }
 
   abstract timeOf(row: Row): number

@@ -72,6 +72,7 @@ function world(): { specs: StoreSpec[]; models: Model<unknown>[] } {
 
 function inMemory(specs: StoreSpec[]): Home {
   return {
+    hasEngine: false,
     open: async (logs) => openMemoryState({ stores: specs, context: logs.context, cacheBytesMax: 0 }),
     wipe: (state) => state.wipe(),
   }
@@ -89,6 +90,7 @@ function slowly(seed: number): () => Promise<void> {
 function onMemoryDisk(specs: StoreSpec[], wait: (() => Promise<void>) | null): Home {
   let disk = new MemoryDisk()
   return {
+    hasEngine: true,
     open(logs) {
       disk.wait = wait
       return openDiskState({ stores: specs, context: logs.context, cacheBytesMax: 0 }, disk)
@@ -104,6 +106,7 @@ function onMemoryDisk(specs: StoreSpec[], wait: (() => Promise<void>) | null): H
 
 function inFolder(specs: StoreSpec[], stateDir: string, engine: 'rocksdb' | 'classic-level'): Home {
   return {
+    hasEngine: true,
     open: (logs) =>
       openTaskState({
         application: 'app',

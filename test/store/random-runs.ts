@@ -9,6 +9,7 @@ import type { Changelogs } from './fixture.ts'
 import type { Clockwork, Model } from './models.ts'
 
 export type Home = {
+  readonly hasEngine: boolean
   /** Opens what is there; after `crash`, what a dead process left. */
   open(logs: Changelogs): Promise<TaskState>
   /** The process dies: memory is gone, the engine stays as it is. Absent where a process can't be killed in a test. */
@@ -70,6 +71,15 @@ export async function randomLife(
     } else if (event < 0.18) {
       const loading = state.load()
       if (draw() < 0.5) await loading
+    } else if (event < 0.19 && home.hasEngine) {
+      // Queries see the last commit, wherever its bytes are by now.
+      const view = await state.committed()
+      const live = models.map((each) => each.data)
+      for (const [index, each] of models.entries()) {
+        each.data = structuredClone(committed[index])
+        await each.check(view.store(each.name))
+        each.data = live[index]
+      }
     } else if (event < 0.2) {
       if (draw() < 0.3) await check()
     } else if (event < 0.22) {
