@@ -19,7 +19,15 @@ async function main(args: readonly string[]): Promise<number> {
   let quirks = 0
   const differ: string[] = []
   for (const file of caseFiles(path)) {
-    for (const one of readCases(file)) {
+    let cases: readonly Case[]
+    try {
+      cases = readCases(file)
+    } catch (error) {
+      failed++
+      console.log(`failed ${relative('.', file)}\n  it can not be read: ${textOf(error)}`)
+      continue
+    }
+    for (const one of cases) {
       const found = await differences(one)
       if (one.quirk !== undefined) {
         quirks++
@@ -44,15 +52,23 @@ async function main(args: readonly string[]): Promise<number> {
 
 async function differences(one: Case): Promise<string[]> {
   const found: string[] = []
-  for (const engine of engines) {
-    const text = compare(one, await runCase(one, { engine }))
-    if (text !== null) found.push(`${engine}: ${text}`)
-  }
-  if (one.expectedError?.phase !== 'build') {
-    const text = describeDiffers(one)
-    if (text !== null) found.push(text)
+  try {
+    for (const engine of engines) {
+      const text = compare(one, await runCase(one, { engine }))
+      if (text !== null) found.push(`${engine}: ${text}`)
+    }
+    if (one.expectedError?.phase !== 'build') {
+      const text = describeDiffers(one)
+      if (text !== null) found.push(text)
+    }
+  } catch (error) {
+    found.push(`it could not be run: ${textOf(error)}`)
   }
   return found
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 main(process.argv.slice(2)).then(
@@ -60,7 +76,7 @@ main(process.argv.slice(2)).then(
     process.exitCode = code
   },
   (error: unknown) => {
-    console.error(error instanceof Error ? (error.stack ?? error.message) : error)
+    console.error(textOf(error))
     process.exitCode = 2
   },
 )
