@@ -476,9 +476,19 @@ class Binding {
       (this.#accumulates(node) ||
         node.from.some((parent) => this.#hands(parent)) ||
         (node.kind === 'stream-table-join' && this.#hands(node.table)) ||
-        (node.kind === 'table-join' && this.#hands(node.other)))
+        (node.kind === 'fk-resolve' && this.#hands(node.table)) ||
+        (node.kind === 'table-join' && this.#hands(node.other)) ||
+        ((node.kind === 'process' || node.kind === 'table-transform-values') &&
+          this.#readsAccumulators(node)))
     this.#aliased.set(name, aliased)
     return aliased
+  }
+
+  /** Connected to the store of an aggregation. */
+  #readsAccumulators({ stores }: Node): boolean {
+    return this.#subtopology.nodes.some(
+      (node) => this.#accumulates(node) && node.stores.some((store) => stores.includes(store)),
+    )
   }
 
   /** What a store of such values holds on to. */
