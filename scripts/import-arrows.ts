@@ -113,5 +113,8 @@ function importsOf(text: string): { readonly from: string; readonly line: number
 
 /** Comments become blanks, so that an example in one is no import and lines keep their numbers. */
 function withoutComments(text: string): string {
-  return text.replace(/(^|\s)\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, (comment) => comment.replace(/[^\n]/g, ' '))
+  const blank = (part: string) => part.replace(/[^\n]/g, ' ')
+  const code = text.replace(/(^|\s)\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, blank)
+  // A file that this one writes for somebody else: text of several lines.
+  return code.replace(/`(?:\\[\s\S]|[^`\\])*`/g, (text) => (text.includes('\n') ? blank(text) : text))
 }

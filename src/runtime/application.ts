@@ -12,17 +12,20 @@ import { StreamsError } from '../base/errors.ts'
 import { jsonLine, type LevelSwitch, type Logger, lineLogger, textLine, toLogger } from '../base/logger.ts'
 import { connect, type KafkaClient } from '../kafka/index.ts'
 import { localTasks } from '../store/folder.ts'
-import type { Topology } from '../topology/topology.ts'
+import type { Topology, TopologyGraph } from '../topology/topology.ts'
 import { guarantees } from './commit.ts'
 import { createGlobals, createThread, type EngineParts, type ThreadEvents } from './engine.ts'
 import type { GlobalStores } from './global.ts'
-import { Group } from './group.ts'
+import { Group, type Places } from './group.ts'
 import { unknownLag } from './group-protocol.ts'
 import type { Hooks } from './hooks.ts'
 import { type Config, type EngineOptions, resolveConfig } from './options.ts'
 import { openProcessId, type ProcessId } from './process-id.ts'
-import type { ApplicationState, ApplicationStatus } from './status.ts'
+import type { PartitionCounts } from './source-topics.ts'
+import type { TaskAnswer, TaskQuery } from './state-query.ts'
+import type { ApplicationState, ApplicationStatus, ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
+import { globalTask, moved } from './task-queries.ts'
 import { type ThreadHandle, ThreadPool } from './thread-pool.ts'
 import { structureHash } from './topology-memory.ts'
 import { isTopology, loadTopologyModule, plainConfig } from './topology-module.ts'
@@ -41,6 +44,20 @@ const successors: { readonly [state in ApplicationState]: readonly ApplicationSt
 }
 
 export type StateListener = (state: ApplicationState, before: ApplicationState) => void
+
+/** This copy, for whoever answers queries. */
+export type Queried = {
+  readonly applicationId: string
+  /** null: the topology is not loaded yet. */
+  graph(): TopologyGraph | null
+  counts(): PartitionCounts
+  places(): Places | null
+  self(): string | null
+  threads(): readonly ThreadStatus[]
+  /** Active or standby. */
+  owns(task: string): boolean
+  ask(request: TaskQuery): Promise<TaskAnswer>
+}
 
 export type CloseOptions = {
   readonly timeoutMs?: number
@@ -169,10 +186,32 @@ export class Millrace {
     return {
       applicationId: this.settings.applicationId,
       state: this.#state,
-      ready: this.#assigned !== null && this.#assigned.every(({ id }) => this.#running.has(id)),
+      ready: this.#assigned?.every(({ id }) => this.#running.has(id)) ?? false,
       paused: this.#paused,
       member: identity === null ? null : { memberId: identity.memberId, generation: identity.generation },
       threads: this.#pool.threads.map((thread) => thread.status()),
+    }
+  }
+
+  /** Where other copies reach this one's HTTP service. */
+  protected get advertised(): string | null {
+    return this.settings.advertisedAddress
+  }
+
+  /** What queries build on: src/query. */
+  get queried(): Queried {
+    return {
+      applicationId: this.settings.applicationId,
+      graph: () => this.#topology?.graph ?? null,
+      counts: () => this.#group?.counts ?? new Map(),
+      places: () => this.#group?.places ?? null,
+      self: () => this.advertised,
+      threads: () => this.#pool.threads.map((thread) => thread.status()),
+      owns: (task) => this.#pool.ownerOf(task) !== undefined,
+      ask: (request) => {
+        const thread = request.task === globalTask ? this.#pool.threads[0] : this.#pool.ownerOf(request.task)
+        return thread === undefined ? Promise.reject(moved(request.task)) : thread.query(request)
+      },
     }
   }
 
@@ -189,6 +228,7 @@ export class Millrace {
       clock: this.#clock,
       kafka: settings.kafka,
     })
+    await this.#removeLastMember()
     if (this.#module === null || settings.threads === 1) {
       this.#globals = createGlobals(this.#parts, (error) => void this.#fail(error))
       await this.#globals.start()
@@ -197,6 +237,18 @@ export class Millrace {
     await Promise.all(this.#pool.threads.map((thread) => thread.start()))
     this.#group = this.#newGroup()
     await this.#group.start()
+  }
+
+  /** A process that was killed is still a member: without this its tasks would wait for its session to time out. */
+  async #removeLastMember(): Promise<void> {
+    const { applicationId, instanceId } = this.settings
+    const member = this.#processId?.lastMember ?? null
+    if (member === null || instanceId !== null) return
+    try {
+      await this.#client?.admin.removeMember(applicationId, member)
+    } catch (error) {
+      this.#logger.info(`the group waits for the process before this one: ${String(error)}`)
+    }
   }
 
   get #parts(): EngineParts {
@@ -291,7 +343,7 @@ export class Millrace {
         guarantees[settings.guarantee].transactional
           ? this.#pool.threads.map((thread) => thread.transactionalId)
           : [],
-      endpoint: () => settings.advertisedAddress,
+      endpoint: () => this.advertised,
       pool: this.#pool,
       storedTasks: async () =>
         new Map(
@@ -299,6 +351,7 @@ export class Millrace {
         ),
       assigned: (_assignment, active) => {
         this.#assigned = active
+        if (this.#group !== null) this.#remember(this.#group.identity.memberId)
         for (const task of [...this.#running])
           if (!active.some(({ id }) => id === task)) this.#running.delete(task)
         this.#settleState()
@@ -319,9 +372,15 @@ export class Millrace {
 
   #settleState(): void {
     if (this.#state !== 'rebalancing' && this.#state !== 'running') return
-    const ready = this.#assigned !== null && this.#assigned.every(({ id }) => this.#running.has(id))
+    const ready = this.#assigned?.every(({ id }) => this.#running.has(id)) ?? false
     if (ready && this.#state === 'rebalancing') this.#setState('running')
     else if (!ready && this.#state === 'running') this.#setState('rebalancing')
+  }
+
+  #remember(memberId: string): void {
+    void this.#processId?.remember(memberId).catch((error: unknown) => {
+      this.#logger.warn(`${this.settings.stateDir}: the member's id can't be written: ${String(error)}`)
+    })
   }
 
   #setState(state: ApplicationState): void {

@@ -61,6 +61,9 @@ export type GroupOptions = {
   readonly hooks: Hooks
 }
 
+/** Who has which tasks. `peers`: null where the group is too large for everyone to know; then the leader does. */
+export type Places = { readonly peers: readonly Peer[] | null; readonly leaderEndpoint: string | null }
+
 const patternIntervalMs = 10_000
 const paceIntervalMs = 1_000
 /** Speed is that of the last so many seconds. */
@@ -94,6 +97,8 @@ export class Group {
   #said: ReadonlyMap<string, number> = new Map()
   #changelogs: ReadonlyMap<string, string> = new Map()
   #pacing: Timer | null = null
+  #places: Places | null = null
+  #led: { readonly generation: number; readonly peers: readonly Peer[] } | null = null
   #askedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: GroupOptions) {
@@ -121,6 +126,16 @@ export class Group {
       onLost: (error) => this.#onLost(error),
       onFatal: (error) => options.fatal(error),
     })
+  }
+
+  /** Where tasks are, as the last assignment said; null before it, and after the group was lost. */
+  get places(): Places | null {
+    return this.#places
+  }
+
+  /** Of the topics that are read. */
+  get counts(): PartitionCounts {
+    return this.#counts
   }
 
   get identity(): GroupIdentity {
@@ -203,6 +218,11 @@ export class Group {
     this.#share = assignment.share
     this.#roster = assignment.roster
     this.#changelogs = assignment.changelogs
+    this.#places = {
+      // Who led knows all, also where that is too much to tell everyone.
+      peers: assignment.peers ?? (this.#led?.generation === identity.generation ? this.#led.peers : null),
+      leaderEndpoint: assignment.leaderEndpoint,
+    }
     if (assignment.directive === 'failed') {
       this.#options.fatal(failedWith(assignment))
       return
@@ -243,8 +263,11 @@ export class Group {
   async #onLost(error: StreamsError): Promise<void> {
     this.#options.logger.warn(`the group goes on without this member: ${error.message}`)
     this.#owned = []
+    this.#places = null
     this.#options.lost()
-    await this.#options.pool.lose()
+    await this.#options.pool
+      .lose()
+      .catch((again) => this.#options.logger.warn(`letting go of tasks: ${String(again)}`))
   }
 
   /** Says so when what is prepared here has caught up: then its task can move. */
@@ -408,12 +431,13 @@ export class Group {
     )
     const round = planRebalance(specs, members, decided.members)
     const gone = goneMembers(said)
-    const peers: Peer[] = said.flatMap(({ memberId, says }) => {
+    const peers = said.flatMap(({ memberId, says }) => {
       const tasks = round.members.get(memberId)
       return says.endpoint === null
         ? []
         : [{ endpoint: says.endpoint, active: tasks?.active ?? [], standby: tasks?.standby ?? [] }]
     })
+    this.#led = { generation: this.#member.identity.generation, peers }
     const roster: RosterEntry[] = said.map(({ memberId, says }) => ({
       memberId,
       transactionalIds: says.transactionalIds,

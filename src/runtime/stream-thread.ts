@@ -32,9 +32,11 @@ import type { Hooks } from './hooks.ts'
 import { Output } from './output.ts'
 import { CommitPace } from './pace.ts'
 import { Restorer } from './restore.ts'
+import type { TaskAnswer, TaskQuery } from './state-query.ts'
 import type { TaskStatus, ThreadStatus } from './status.ts'
 import type { Task, TaskSettings } from './task.ts'
 import { TaskOpening } from './task-opening.ts'
+import { type QueriedTask, TaskQueries } from './task-queries.ts'
 
 /** What a thread is told of a task: enough to open it. */
 export type TaskAssignment = {
@@ -140,11 +142,14 @@ export class StreamThread {
   readonly #logger: Logger
   readonly #fetcher: Fetcher
   #producer: Producer
+  /** Resolves when the producer has its id and epoch; after a rollback, anew. */
+  #producerReady: () => Promise<unknown>
   #transactionalId: string
   #fencedTimes = 0
   readonly #restorer: Restorer
   readonly #opening: TaskOpening
   readonly #pace: CommitPace
+  readonly #queries: TaskQueries
   readonly #slots = new Map<string, Slot>()
   readonly #byPartition = new Map<string, Slot>()
   /** Between two turns of the loop, one after another. */
@@ -201,6 +206,7 @@ export class StreamThread {
     })
     this.#transactionalId = settings.transactionalId
     this.#producer = this.#newProducer()
+    this.#producerReady = once(() => this.#producer.init())
     this.#restorer = new Restorer({
       client,
       purpose: 'restore',
@@ -222,6 +228,19 @@ export class StreamThread {
       logger: options.logger,
       hooks: options.hooks,
     })
+    this.#queries = new TaskQueries(
+      {
+        task: (id) => this.#queried(id),
+        same: (id, state) => {
+          const slot = this.#slots.get(id)
+          return slot !== undefined && (slot.task?.state ?? slot.standby) === state
+        },
+        globalStore: (name) =>
+          options.graph.globals.some(({ store }) => store === name) ? owner.globalStore(name) : null,
+        changelogTopic: (spec) => owner.changelogTopic(spec),
+      },
+      options.clock,
+    )
     this.#pace = new CommitPace(
       {
         intervalMs: settings.commitIntervalMs,
@@ -245,7 +264,7 @@ export class StreamThread {
   /** Fences what an earlier run of this thread left open, then turns until stopped. */
   async start(): Promise<void> {
     this.#setState('starting')
-    await this.#producer.init()
+    await this.#producerReady()
     this.#setState('running')
     this.#ended = this.#loop()
   }
@@ -373,6 +392,23 @@ export class StreamThread {
   /** The state of a task that runs here, for queries. */
   taskState(task: string): TaskState | null {
     return this.#slots.get(task)?.task?.state ?? null
+  }
+
+  /** Answers a query from the state of a task that is here. */
+  query(request: TaskQuery): Promise<TaskAnswer> {
+    return this.#queries.answer(request)
+  }
+
+  #queried(id: string): QueriedTask | undefined {
+    const slot = this.#slots.get(id)
+    if (slot === undefined) return undefined
+    const committed: Record<string, Record<string, number>> = {}
+    for (const { topic, partition } of slot.assignment.inputs) {
+      const offset = slot.committed.get(key({ topic, partition }))
+      if (offset !== undefined) (committed[topic] ??= {})[partition] = offset
+    }
+    const state = slot.task?.state ?? slot.standby
+    return { role: slot.assignment.role, state, lag: this.#lagOf(slot), committed }
   }
 
   // -------------------------------------------------------------------------------------------- the loop
@@ -591,6 +627,7 @@ export class StreamThread {
   async #openActive(slot: Slot): Promise<void> {
     const { assignment } = slot
     slot.state = 'restoring'
+    await this.#producerReady()
     await slot.fence()
     const output = this.#output
     const { task, inputs } = await this.#opening.open(assignment, output, () => !slot.cancelled)
@@ -782,6 +819,7 @@ export class StreamThread {
       if (topic.endsWith('-changelog')) changelogRecords += builder.count
     this.#pace.ended(now, partitions + generation.cuts.reduce((sum, cut) => sum + cut.offsets.length, 0))
     this.#abortsInARow = 0
+    this.#queries.settled()
     hooks.committed?.({
       thread: this.name,
       tasks: generation.cuts.length,
@@ -911,17 +949,29 @@ export class StreamThread {
       const { task } = slot
       slot.task = null
       slot.busy = false
-      if (task !== null) await task.close('dirty')
+      await task?.close('dirty').catch((error) => this.#logger.warn(`task ${task.id}: ${String(error)}`))
     }
     await this.#persisting?.catch(() => undefined)
-    if (!this.#options.guarantee.transactional) return
-    try {
-      await this.#producer.end('abort')
-    } catch (error) {
-      // Nothing was open, or it is lost already: InitProducerId ends it either way.
-      this.#logger.debug(`thread ${this.name}: abort: ${String(error)}`)
-    }
-    await this.#producer.init()
+    if (this.#options.guarantee.transactional) this.#beginAgain(this.#producer.end('abort'))
+  }
+
+  /**
+   * Readies the producer in its own time, so that an absent broker holds up nothing else: no task is opened before. What
+   * an abort could not end, InitProducerId does.
+   */
+  #beginAgain(aborting: Promise<void>, fence: readonly string[] = []): void {
+    const producer = this.#producer
+    const aborted = aborting.catch((error) =>
+      this.#logger.debug(`thread ${this.name}: abort: ${String(error)}`),
+    )
+    this.#producerReady = once(async () => {
+      await aborted
+      await producer.init()
+      for (const transactionalId of fence) await producer.fence(transactionalId)
+    })
+    this.#producerReady().catch((error) =>
+      this.#logger.debug(`thread ${this.name}: its producer: ${String(error)}`),
+    )
   }
 
   #reopen(): void {
@@ -950,11 +1000,11 @@ export class StreamThread {
    */
   async #renameProducer(): Promise<void> {
     const before = this.#transactionalId
+    await this.#rollBack()
     await this.#producer.close().catch(() => undefined)
     this.#transactionalId = `${this.#options.settings.transactionalId}-${++this.#fencedTimes}-${randomUUID().slice(0, 8)}`
     this.#producer = this.#newProducer()
-    await this.#rollBack()
-    await this.#producer.fence(before)
+    this.#beginAgain(Promise.resolve(), [before])
   }
 
   #newProducer(): Producer {

@@ -27,6 +27,21 @@ test('application: started again, it goes on where it was', async () => {
   await world.settled()
 })
 
+test('application: after a crash it waits for no session, its own old membership goes at once', async () => {
+  await using world = await World.open()
+  await world.input(300)
+  // Longer than this test may take.
+  const sessionTimeoutMs = 60_000
+  const first = world.app(countTopology(), { sessionTimeoutMs })
+  await first.start()
+  await world.settled()
+  await first.close({ leaveGroup: false })
+  await world.input(300)
+  const second = world.app(countTopology(), { sessionTimeoutMs })
+  await second.start()
+  await world.settled()
+})
+
 test('application: state in memory is restored from the changelog', async () => {
   await using world = await World.open()
   await world.input(300)
@@ -107,3 +122,19 @@ for (const [api, reaction] of faults) {
     expect(hits).toBeGreaterThan(0)
   })
 }
+
+test('application: Kafka is away for a while, longer than a session, then everything goes on', async () => {
+  await using world = await World.open()
+  await world.input(200)
+  const app = world.app(countTopology(), { sessionTimeoutMs: 1_000, heartbeatIntervalMs: 200 })
+  await app.start()
+  await world.settled()
+  await world.input(200)
+  await world.kafka.refuseConnections()
+  world.kafka.dropConnections()
+  await new Promise((resolve) => setTimeout(resolve, 2_500))
+  expect(app.state).not.toBe('error')
+  await world.kafka.acceptConnections()
+  await world.input(200)
+  await world.settled('windows', 15_000)
+})
