@@ -128,17 +128,17 @@ function seeds(count: number): number[] {
 }
 
 describe('store: random lives agree with plain models', () => {
-  test.each(seeds(4))('in memory only, seed %i', async (seed) => {
+  test.each(seeds(2))('in memory only, seed %i', async (seed) => {
     const { specs, models } = world()
     await randomLife(seed, 3000, inMemory(specs), new fixture.Changelogs(2000), models)
   })
 
-  test.each(seeds(6))('on a disk in memory with crashes, seed %i', async (seed) => {
+  test.each(seeds(4))('on a disk in memory with crashes, seed %i', async (seed) => {
     const { specs, models } = world()
     await randomLife(seed, 3000, onMemoryDisk(specs, null), new fixture.Changelogs(2000), models)
   })
 
-  test.each(seeds(8))('on a slow disk in memory with crashes, seed %i', async (seed) => {
+  test.each(seeds(6))('on a slow disk in memory with crashes, seed %i', async (seed) => {
     const { specs, models } = world()
     await randomLife(seed, 3000, onMemoryDisk(specs, slowly(seed)), new fixture.Changelogs(2000), models)
   })
@@ -148,7 +148,7 @@ describe('store: random lives agree with plain models', () => {
       const stateDir = mkdtempSync(join(tmpdir(), 'millrace-'))
       try {
         const { specs, models } = world()
-        await randomLife(seed, 2500, inFolder(specs, stateDir, engine), new fixture.Changelogs(2000), models)
+        await randomLife(seed, 1200, inFolder(specs, stateDir, engine), new fixture.Changelogs(2000), models)
       } finally {
         rmSync(stateDir, { recursive: true, force: true })
       }
