@@ -5,7 +5,6 @@
  */
 import { GraphBuilder, invalid, type NewNode, validName } from '../topology/graph-builder.ts'
 import type { Content, SourceNode, StreamPartitioner } from '../topology/node.ts'
-import type { StoreSpec } from '../topology/store-spec.ts'
 import type { CoPartition, InternalTopic, TopologyGraph, Wrap } from '../topology/topology.ts'
 import { Topology } from '../topology/topology.ts'
 import type { AnySerde } from './types.ts'
@@ -104,13 +103,16 @@ export class Planned {
     child.parents.delete(this)
   }
 
-  /** What comes out of it keeps versions. */
+  #inherits: boolean | null = null
+
+  /** What comes out of it keeps versions. Asked once the plan is settled. */
   get versioned(): boolean {
     return this.traits.versioned ?? this.inheritsVersions
   }
 
   get inheritsVersions(): boolean {
-    return this.parents.size > 0 && [...this.parents].every((parent) => parent.versioned)
+    this.#inherits ??= this.parents.size > 0 && [...this.parents].every((parent) => parent.versioned)
+    return this.#inherits
   }
 }
 
@@ -236,11 +238,18 @@ export type GeneratedName = {
   readonly remedy: string
 }
 
-function find<N extends { readonly parents: Set<N> }>(start: N, test: (node: N) => boolean): N | null {
+/** The node itself, or the first one above it, depth first, that passes. */
+function find<N extends { readonly parents: Set<N> }>(
+  start: N,
+  test: (node: N) => boolean,
+  seen = new Set<N>(),
+): N | null {
+  if (seen.has(start)) return null
+  seen.add(start)
   if (test(start)) return start
   for (const parent of start.parents) {
     if (test(parent)) return parent
-    const found = find(parent, test)
+    const found = find(parent, test, seen)
     if (found !== null) return found
   }
   return null
@@ -251,13 +260,21 @@ export class LogicalGraph {
   readonly root = new LogicalNode('root', { write: () => {} })
   readonly generatedNames: GeneratedName[] = []
   readonly coPartitions: CoPartition[] = []
+  readonly #nodes = new Set<LogicalNode>([this.root])
   readonly #merges = new Set<LogicalNode>()
   /** The repartitions below each operator that changes keys. */
   readonly #repartitions = new Map<LogicalNode, Set<LogicalNode>>()
   #priority = 0
 
   add(parents: LogicalNode | readonly LogicalNode[], child: LogicalNode): LogicalNode {
+    this.#nodes.add(child)
     for (const parent of Array.isArray(parents) ? parents : [parents]) {
+      if (!this.#nodes.has(parent)) {
+        throw invalid(
+          `${child.name}: its input ${parent.name} belongs to another StreamsBuilder; make both with the same one`,
+          child.name,
+        )
+      }
       parent.children.add(child)
       child.parents.add(parent)
       child.priority = this.#priority++
@@ -519,18 +536,22 @@ class Plan {
 
   /** Parents before children, in the order of the DSL's calls. */
   write(builder: GraphBuilder): void {
-    const waiting: Planned[] = [this.#root]
-    while (waiting.length > 0) {
-      let first = 0
-      for (let index = 1; index < waiting.length; index++) {
-        if ((waiting[index] as Planned).priority < (waiting[first] as Planned).priority) first = index
+    const waiting = new Set([this.#root])
+    while (waiting.size > 0) {
+      let node = this.#root
+      let lowest = Number.POSITIVE_INFINITY
+      for (const candidate of waiting) {
+        if (candidate.priority >= lowest) continue
+        node = candidate
+        lowest = candidate.priority
       }
-      const [node] = waiting.splice(first, 1) as [Planned]
+      waiting.delete(node)
+      // One whose other parents aren't written yet comes again with them.
       if (!node.written && [...node.parents].every((parent) => parent.written)) {
         node.traits.write(builder, node)
         node.written = true
       }
-      for (const child of node.children) if (!child.written) waiting.push(child)
+      for (const child of node.children) if (!child.written) waiting.add(child)
     }
     for (const { node, sources } of this.#coPartitions)
       builder.addCoPartition({ node, sources: [...sources] })
@@ -553,5 +574,3 @@ export function named(names: Names, name: string | undefined, prefix: string, su
   const generated = names.next(prefix)
   return name === undefined ? generated : validName(`${name}${suffix}`, prefix.replace(/-$/, ''))
 }
-
-export type { StoreSpec }

@@ -863,11 +863,18 @@ export class KStream<K, V, G extends Gap = never> {
   /** Through a processor of your own, which may change keys. */
   process<KO, VO>(
     source: ProcessorSource<Processor<K, V, KO, VO>>,
-    options: ProcessOptions = {},
-  ): KStream<KO, VO, Gap> {
+    options: ProcessOptions & { readonly keySerde: Serde<KO>; readonly valueSerde: Serde<VO> },
+  ): KStream<KO, VO, 'moved'>
+  process<KO, VO>(
+    source: ProcessorSource<Processor<K, V, KO, VO>>,
+    options?: ProcessOptions,
+  ): KStream<KO, VO, Gap>
+  process(
+    source: ProcessorSource<unknown>,
+    options: ProcessOptions & ToOptions<unknown, unknown> = {},
+  ): unknown {
     const made = this.#process(source, false, options)
-    const { builder, sources } = this[core]
-    return new KStream(streamCore({ builder, sources, moved: true }, made, null, null))
+    return this.#moved(made, any(options.keySerde), any(options.valueSerde))
   }
 
   /** Through a processor of your own that keeps keys: nothing after it must be repartitioned. */

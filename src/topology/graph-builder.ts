@@ -258,6 +258,14 @@ export class GraphBuilder {
         )
       }
     }
+    for (const node of graph.nodes.values()) {
+      if (node.kind !== 'stream-global-join') continue
+      if (this.#globals.some((global) => global.store === node.globalStore)) continue
+      throw invalid(
+        `${node.name}: its global table ${node.globalStore} belongs to another StreamsBuilder; make both with the same one`,
+        node.name,
+      )
+    }
     for (const [name, spec] of graph.stores) {
       if (this.#globals.some((global) => global.store === name)) continue
       if (spec.changelog?.sourceTopic == null) continue

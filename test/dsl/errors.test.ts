@@ -348,3 +348,16 @@ test('build: twice, and after more operators, each time the whole', () => {
   expect(more).toContain('(topic: out)')
   expect(more.length).toBeGreaterThan(once.length)
 })
+
+test('build: many diamonds, one after another, built in no time', () => {
+  const builder = new StreamsBuilder()
+  let stream = builder.stream('in', both)
+  for (let index = 0; index < 60; index++) stream = stream.merge(stream.filter(() => true))
+  stream
+    .selectKey((v) => v, both)
+    .groupByKey()
+    .count()
+  const started = performance.now()
+  expect(builder.build({ optimize: true }).graph.nodes.size).toBe(126)
+  expect(performance.now() - started).toBeLessThan(2_000)
+})

@@ -277,6 +277,8 @@ export function processors(): void {
   }
   const processed = orders.process(() => double)
   same<typeof processed, KStream<string, number, Gap>>()
+  const declared = orders.process(() => double, { keySerde: text, valueSerde: serdes.double() })
+  same<typeof declared, KStream<string, number, 'moved'>>()
   const values = orders.processValues<string>(() => ({ process() {} }), { valueSerde: text })
   same<typeof values, KStream<number, string>>()
   // @ts-expect-error a processor of other records
