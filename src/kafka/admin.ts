@@ -2,6 +2,7 @@
 import { StreamsError } from '../base/errors.ts'
 import { listOffsets } from '../wire/02-list-offsets.ts'
 import { offsetCommit } from '../wire/08-offset-commit.ts'
+import { leaveGroup } from '../wire/13-leave-group.ts'
 import { describeGroups } from '../wire/15-describe-groups.ts'
 import { listGroups } from '../wire/16-list-groups.ts'
 import { createTopics } from '../wire/19-create-topics.ts'
@@ -322,6 +323,19 @@ export function createAdmin(cluster: Cluster): Admin {
             assignment: memberAssignment,
           })),
         }
+      })
+    },
+
+    async removeMember(groupId, memberId) {
+      await cluster.atCoordinator('group', groupId, async (connection) => {
+        const { errorCode, members } = await connection.send(
+          leaveGroup,
+          { groupId, members: [{ memberId, groupInstanceId: null, reason: 'its process is gone' }] },
+          { least: 3 },
+        )
+        const code = errorCode === 0 ? (members[0]?.errorCode ?? 0) : errorCode
+        if (code !== 0 && code !== kafkaErrors.UNKNOWN_MEMBER_ID.code)
+          throw groupRefusal(code, `remove member ${memberId} of group ${groupId}`)
       })
     },
 

@@ -251,4 +251,6 @@ export type Admin = {
     }[]
   }>
   deleteGroup(groupId: string): Promise<void>
+  /** Takes a member that is known to be dead out of its group, which otherwise waits for its session to time out. One that is no member is no error. */
+  removeMember(groupId: string, memberId: string): Promise<void>
 }

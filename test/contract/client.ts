@@ -633,6 +633,25 @@ export function clientContract(name: string, start: () => Promise<Target>): void
       await twin.close()
     })
 
+    test('member: one that is gone without a word, is taken out, and nobody waits for its session', async () => {
+      const topic = await topicOf(1)
+      const groupId = fresh('g')
+      // Longer than this test may take.
+      const sessionTimeoutMs = 60_000
+      const first = memberOf(groupId, topic, { sessionTimeoutMs, rebalanceTimeoutMs: sessionTimeoutMs })
+      await first.assignedOf(1)
+      const { memberId } = first.member.identity
+      await first.member.close()
+      await first.close()
+      await client.admin.removeMember(groupId, memberId)
+      const second = memberOf(groupId, topic)
+      await second.assignedOf(1)
+      // Once more is no error.
+      await client.admin.removeMember(groupId, memberId)
+      await second.member.leave()
+      await second.close()
+    })
+
     test('member: another protocol in the group is fatal and says so', async () => {
       const topic = await topicOf(1)
       const groupId = fresh('g')
