@@ -259,6 +259,19 @@ const refused: readonly Refused[] = [
     /^join: the other side must be a KStream, KTable or GlobalKTable$/,
   ],
   [
+    'a stream of another builder',
+    (b) => b.stream('in', both).merge(new StreamsBuilder().stream('other', both), { name: 'm' }),
+    /^m: its input KSTREAM-SOURCE-0000000000 belongs to another StreamsBuilder; make both with the same one$/,
+  ],
+  [
+    'a global table of another builder',
+    (b) => {
+      const other = new StreamsBuilder().globalTable('g', both)
+      b.stream('in', both).join(other, (v) => v, first, { name: 'j' })
+    },
+    /^j: its global table g-STATE-STORE-0000000000 belongs to another StreamsBuilder/,
+  ],
+  [
     'no function',
     (b) => b.stream('in', both).filter(loose(undefined), { name: 'f' }),
     /^f: the test must be a function$/,
