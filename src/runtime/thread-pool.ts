@@ -3,6 +3,7 @@
  * had it has said that it let go: several producers of one member do not fence each other.
  */
 import type { GroupIdentity } from '../kafka/client.ts'
+import type { TaskAnswer, TaskQuery } from './state-query.ts'
 import type { ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
 
@@ -20,6 +21,7 @@ export type ThreadHandle = {
   resume(): void
   stop(): Promise<void>
   status(): ThreadStatus
+  query(request: TaskQuery): Promise<TaskAnswer>
 }
 
 export class ThreadPool {
@@ -69,6 +71,26 @@ export class ThreadPool {
       forgotten.push(task)
     }
     return forgotten
+  }
+
+  /** Takes tasks from threads that have more than their part; they are without an owner until the next `apply`. */
+  async even(): Promise<readonly string[]> {
+    const most = Math.ceil(this.#owners.size / Math.max(1, this.#threads.length))
+    const surplus: string[] = []
+    await Promise.all(
+      this.#threads.map(async (thread) => {
+        const own = [...this.#owners].filter(([, owner]) => owner === thread).map(([task]) => task)
+        const leaving = own.slice(most)
+        if (leaving.length === 0) return
+        await thread.revoke(leaving)
+        surplus.push(...leaving)
+      }),
+    )
+    for (const task of surplus) {
+      this.#owners.delete(task)
+      this.#assignments.delete(task)
+    }
+    return surplus
   }
 
   /** Makes the threads own exactly these tasks. What stays is not touched. */

@@ -3,6 +3,7 @@ import { type About, type ErrorCode, StreamsError, type Verdict } from '../base/
 import type { LogFields, LogLevel } from '../base/logger.ts'
 import type { GroupIdentity } from '../kafka/client.ts'
 import type { Hooks } from './hooks.ts'
+import type { StateRow, TaskAnswer, TaskQuery } from './state-query.ts'
 import type { ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
 
@@ -16,6 +17,8 @@ export type WorkerStart = {
   readonly fingerprint: string
   /** The settings that are data; functions come from the module's own `config`. */
   readonly config: Readonly<Record<string, unknown>>
+  /** Of progress.ts: where the thread is. */
+  readonly progress: SharedArrayBuffer
   /** Hooks somebody listens to: others are not sent. */
   readonly hooks: readonly (keyof Hooks)[]
 }
@@ -30,10 +33,14 @@ export type ToWorker =
       readonly fence: readonly string[]
     }
   | { readonly kind: 'identity'; readonly identity: GroupIdentity }
+  | { readonly kind: 'query'; readonly id: number; readonly request: TaskQuery }
   | { readonly kind: 'pause' | 'resume' }
 
 export type FromWorker =
   | { readonly kind: 'answer'; readonly id: number; readonly error: PlainError | null }
+  /** Rows of an answer, a part at a time; `answered` ends it. */
+  | { readonly kind: 'rows'; readonly id: number; readonly rows: readonly StateRow[] }
+  | { readonly kind: 'answered'; readonly id: number; readonly answer: TaskAnswer | PlainError }
   | { readonly kind: 'running'; readonly task: string }
   | { readonly kind: 'lost' | 'failed'; readonly error: PlainError }
   | { readonly kind: 'status'; readonly status: ThreadStatus }

@@ -6,13 +6,16 @@ import { workerArguments } from '../base/worker-arguments.ts'
 import type { GroupIdentity } from '../kafka/client.ts'
 import type { ThreadEvents } from './engine.ts'
 import type { Hooks } from './hooks.ts'
+import { Progress } from './progress.ts'
+import type { StateRow, TaskAnswer, TaskQuery } from './state-query.ts'
 import type { ThreadStatus } from './status.ts'
-import { asStreamsError, type TaskAssignment } from './stream-thread.ts'
+import { asStreamsError, stuck, type TaskAssignment } from './stream-thread.ts'
+import { moved } from './task-queries.ts'
 import type { ThreadHandle } from './thread-pool.ts'
 import { type FromWorker, fromPlain, type ToWorker, type WorkerStart } from './worker-protocol.ts'
 
 export type WorkerOptions = {
-  readonly start: WorkerStart
+  readonly start: Omit<WorkerStart, 'progress'>
   readonly events: ThreadEvents
   readonly hooks: Hooks
   readonly logger: Logger
@@ -20,6 +23,15 @@ export type WorkerOptions = {
   readonly maxPollIntervalMs: number
   readonly heapMb: number | null
 }
+
+/** A query under way, with the rows that have come so far. */
+type Asked = {
+  readonly resolve: (answer: TaskAnswer) => void
+  readonly reject: (error: StreamsError) => void
+  readonly rows: StateRow[]
+}
+
+const watchIntervalMs = 250
 
 type Waiting = { readonly resolve: () => void; readonly reject: (error: StreamsError) => void }
 
@@ -30,7 +42,11 @@ export class WorkerThread implements ThreadHandle {
   readonly name: string
   readonly #options: WorkerOptions
   readonly #worker: Worker
+  readonly #progress = new Progress()
+  readonly #watch: NodeJS.Timeout
+  #seen = { turns: -1, at: Date.now() }
   readonly #waiting = new Map<number, Waiting>()
+  readonly #asked = new Map<number, Asked>()
   #calls = 0
   #status: ThreadStatus
   #isGone = false
@@ -50,10 +66,12 @@ export class WorkerThread implements ThreadHandle {
     }
     this.#worker = new Worker(workerFile, {
       name: start.name,
-      workerData: start,
+      workerData: { ...start, progress: this.#progress.shared } satisfies WorkerStart,
       execArgv: workerArguments(),
       ...(heapMb === null ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapMb } }),
     })
+    this.#watch = setInterval(() => this.#look(), watchIntervalMs)
+    this.#watch.unref()
     this.#worker.on('message', (message: FromWorker) => this.#onMessage(message))
     this.#worker.on('error', (error) => this.#onGone(asStreamsError(error)))
     this.#worker.on('exit', (code) => {
@@ -112,6 +130,15 @@ export class WorkerThread implements ThreadHandle {
     return this.#status
   }
 
+  query(request: TaskQuery): Promise<TaskAnswer> {
+    if (this.#isGone) return Promise.reject(moved(request.task))
+    const id = ++this.#calls
+    return new Promise((resolve, reject) => {
+      this.#asked.set(id, { resolve, reject, rows: [] })
+      this.#send({ kind: 'query', id, request })
+    })
+  }
+
   #call(
     call: { call: 'start' | 'lose' | 'stop' } | { call: 'revoke'; tasks: readonly string[] },
   ): Promise<void> {
@@ -138,6 +165,17 @@ export class WorkerThread implements ThreadHandle {
         else waiting?.reject(fromPlain(message.error))
         return
       }
+      case 'rows':
+        this.#asked.get(message.id)?.rows.push(...message.rows)
+        return
+      case 'answered': {
+        const asked = this.#asked.get(message.id)
+        this.#asked.delete(message.id)
+        const { answer } = message
+        if ('code' in answer) asked?.reject(fromPlain(answer))
+        else asked?.resolve({ ...answer, rows: asked.rows })
+        return
+      }
       case 'running':
         events.running(message.task)
         return
@@ -159,15 +197,31 @@ export class WorkerThread implements ThreadHandle {
     }
   }
 
+  /** A thread that turns is well, however little it finds to do. One that doesn't is in somebody's code. */
+  #look(): void {
+    const at = this.#progress.read()
+    const now = Date.now()
+    if (at.turns !== this.#seen.turns) {
+      this.#seen = { turns: at.turns, at: now }
+      return
+    }
+    if (at.turns === 0 || now - this.#seen.at <= this.#options.maxPollIntervalMs) return
+    this.#onGone(stuck(this.name, at, this.#options.maxPollIntervalMs))
+    void this.terminate()
+  }
+
   #onGone(error: StreamsError): void {
     if (this.#isGone) return
     this.#isGone = true
+    clearInterval(this.#watch)
     this.#status = { ...this.#status, state: 'dead', tasks: [] }
     for (const { resolve, reject } of this.#waiting.values()) {
       if (this.#stopped) resolve()
       else reject(error)
     }
     this.#waiting.clear()
+    for (const { reject } of this.#asked.values()) reject(error)
+    this.#asked.clear()
     if (!this.#stopped) this.#options.events.failed(error)
   }
 }

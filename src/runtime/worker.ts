@@ -8,11 +8,14 @@ import { connect } from '../kafka/index.ts'
 import { createGlobals, createThread, type EngineParts } from './engine.ts'
 import type { Hooks } from './hooks.ts'
 import { type Config, resolveConfig } from './options.ts'
+import { Progress } from './progress.ts'
+import type { TaskQuery } from './state-query.ts'
 import { asStreamsError, type StreamThread } from './stream-thread.ts'
 import { loadTopologyModule } from './topology-module.ts'
 import { type FromWorker, type ToWorker, toPlain, type WorkerStart } from './worker-protocol.ts'
 
 const statusIntervalMs = 250
+const rowsAtOnce = 256
 
 class ThreadWorker {
   readonly #start: WorkerStart
@@ -49,6 +52,9 @@ class ThreadWorker {
       case 'assign':
         thread.assign(message.tasks, message.identity, message.fence)
         return
+      case 'query':
+        await this.#query(message.id, message.request)
+        return
       case 'identity':
         thread.setIdentity(message.identity)
         return
@@ -72,6 +78,18 @@ class ThreadWorker {
       case 'stop':
         await this.#thread?.stop()
         await this.#close?.()
+    }
+  }
+
+  /** In parts, so that no single message holds up what else the main thread hears. */
+  async #query(id: number, request: TaskQuery): Promise<void> {
+    try {
+      const answer = await (this.#thread as StreamThread).query(request)
+      for (let from = 0; from < answer.rows.length; from += rowsAtOnce)
+        this.#say({ kind: 'rows', id, rows: answer.rows.slice(from, from + rowsAtOnce) })
+      this.#say({ kind: 'answered', id, answer: { ...answer, rows: [] } })
+    } catch (error) {
+      this.#say({ kind: 'answered', id, answer: toPlain(asStreamsError(error)) })
     }
   }
 
@@ -102,14 +120,21 @@ class ThreadWorker {
     const failed = (error: StreamsError) => this.#say({ kind: 'failed', error: toPlain(error) })
     const globals = createGlobals(parts, failed)
     await globals.start()
-    this.#thread = createThread(parts, name, transactionalId, globals, {
-      running: (task) => {
-        this.#report()
-        this.#say({ kind: 'running', task })
+    this.#thread = createThread(
+      parts,
+      name,
+      transactionalId,
+      globals,
+      {
+        running: (task) => {
+          this.#report()
+          this.#say({ kind: 'running', task })
+        },
+        lost: (error) => this.#say({ kind: 'lost', error: toPlain(error) }),
+        failed,
       },
-      lost: (error) => this.#say({ kind: 'lost', error: toPlain(error) }),
-      failed,
-    })
+      new Progress(this.#start.progress),
+    )
     await this.#thread.start()
     const timer = setInterval(() => this.#report(), statusIntervalMs)
     this.#close = async () => {

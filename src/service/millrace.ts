@@ -7,6 +7,8 @@ import { systemClock } from '../base/clock.ts'
 
 import { type LevelSwitch, type Logger, type LogLevel, standardLogger, toLogger } from '../base/logger.ts'
 import { Metrics } from '../metrics/metrics.ts'
+import { Queries, stateRoute } from '../query/queries.ts'
+import type { StateStore } from '../query/state-store.ts'
 import { type CloseOptions, Millrace as Engine } from '../runtime/application.ts'
 import { allHooks } from '../runtime/hooks.ts'
 import { type Config, resolveConfig } from '../runtime/options.ts'
@@ -19,6 +21,7 @@ export class Millrace extends Engine {
   readonly #gate: LevelSwitch
   readonly #routes: Route[] = []
   #service: HttpService | null = null
+  #queries: Queries | null = null
 
   /**
    * `app` is a topology, which runs in this thread, or the URL of a module whose default export is one or makes one:
@@ -67,6 +70,25 @@ export class Millrace extends Engine {
     return this.#service?.address ?? null
   }
 
+  /** Where other copies reach this one: as it was said, port 0 standing for the one that the service got. */
+  protected override get advertised(): string | null {
+    const said = super.advertised
+    if (said === null || this.#service === null) return said
+    return said.endsWith(':0') ? `${said.slice(0, -1)}${this.#service.port}` : said
+  }
+
+  /** Reads the stores of the application, whichever copy has them. */
+  get queries(): Queries {
+    const { http } = this.settings
+    this.#queries ??= new Queries(this.queried, { token: http === false ? null : http.token })
+    return this.#queries
+  }
+
+  /** A store by its name, to read from. */
+  store<K = unknown, V = unknown>(name: string): StateStore<K, V> {
+    return this.queries.store<K, V>(name)
+  }
+
   /** Adds paths to the HTTP service; before `start`. */
   serve(route: Route): void {
     this.#routes.push(route)
@@ -82,7 +104,7 @@ export class Millrace extends Engine {
         metrics: () => this.#metrics.text(),
         metricsType: this.registry.contentType,
         topology: () => this.#describable(),
-        routes: this.#routes,
+        routes: [stateRoute(this.queried, { token: http.token }), ...this.#routes],
       })
       this.logger.info(`http service on ${this.#service.address}`)
     }

@@ -85,6 +85,11 @@ export class World {
     return app
   }
 
+  /** Written so far. */
+  get records(): number {
+    return this.#records
+  }
+
   /** Writes `count` records, keys and values from a small set, half a second of event time apart. */
   async input(count: number, topic = 'events', partitions = 2): Promise<void> {
     const builders = Array.from({ length: partitions }, () => new BatchBuilder())

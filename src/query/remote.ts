@@ -1,0 +1,129 @@
+/** Another copy, over HTTP. Every call ends within its time. */
+import { StreamsError } from '../base/errors.ts'
+import type { TaskAnswer, TaskQuery } from '../runtime/state-query.ts'
+import type { Network, StoreInfo, Whereabouts } from './router.ts'
+import { readAnswer, readError, unreachable, writeQuery } from './wire.ts'
+
+export type RemoteOptions = {
+  /** Of the copies' HTTP services. */
+  readonly token?: string | null
+}
+
+/** What /state tells of a copy. */
+export type Described = {
+  readonly application: string
+  readonly stores: readonly StoreInfo[]
+  readonly copies: readonly Copy[]
+}
+
+export type Copy = {
+  /** null: it does not say where it answers. */
+  readonly endpoint: string | null
+  readonly active: readonly string[]
+  readonly standby: readonly string[]
+}
+
+/** Longer than any answer: rows of 16 MB in base64, and what goes with them. */
+const replyBytesMax = 67_108_864
+
+async function get(endpoint: string, path: string, timeoutMs: number, token: string | null): Promise<string> {
+  let response: Response
+  let text: string
+  try {
+    response = await fetch(`http://${endpoint}${path}`, {
+      signal: AbortSignal.timeout(Math.max(1, timeoutMs)),
+      redirect: 'error',
+      headers: token === null ? {} : { authorization: `Bearer ${token}` },
+    })
+    if (Number(response.headers.get('content-length') ?? 0) > replyBytesMax)
+      throw new Error('its answer is too long')
+    text = await response.text()
+  } catch (error) {
+    const cause = (error as { cause?: unknown }).cause ?? error
+    const isLate = (error as Error).name === 'TimeoutError'
+    throw unreachable(endpoint, isLate ? `no answer in ${Math.round(timeoutMs)} ms` : String(cause), error)
+  }
+  if (!response.ok) throw readError(text, response.status, endpoint)
+  return text
+}
+
+export async function askRemote(
+  endpoint: string,
+  request: TaskQuery,
+  timeoutMs: number,
+  { token = null }: RemoteOptions,
+): Promise<TaskAnswer> {
+  const path = `/state/${encodeURIComponent(request.store)}?ask=${writeQuery(request)}`
+  const text = await get(endpoint, path, timeoutMs, token)
+  try {
+    return readAnswer(text)
+  } catch (cause) {
+    throw unreachable(endpoint, 'it answered something else than rows', cause)
+  }
+}
+
+export async function describeRemote(
+  endpoint: string,
+  timeoutMs: number,
+  { token = null }: RemoteOptions,
+): Promise<Described> {
+  const text = await get(endpoint, '/state', timeoutMs, token)
+  try {
+    const described = JSON.parse(text) as Described
+    if (Array.isArray(described.stores) && Array.isArray(described.copies)) return described
+  } catch {
+    // What it is, the error below says.
+  }
+  throw unreachable(endpoint, 'it is not a copy that answers queries')
+}
+
+export function findAmong(copies: readonly Copy[], task: string): Whereabouts {
+  const active = copies.find((copy) => copy.endpoint !== null && copy.active.includes(task))
+  const standbys = copies.filter((copy) => copy.endpoint !== null && copy.standby.includes(task))
+  return { active: active ?? null, standbys }
+}
+
+const describeMs = 2_000
+const knownMs = 1_000
+
+/** The copies of an application as a process sees them that is none of them: any of their addresses will do. */
+export function remoteNetwork(addresses: readonly string[], options: RemoteOptions): Promise<Network> {
+  const first = Promise.resolve()
+  let known: { readonly at: number; readonly described: Described } | null = null
+  const describe = async (): Promise<Described> => {
+    if (known !== null && Date.now() - known.at < knownMs) return known.described
+    const others = known?.described.copies.flatMap(({ endpoint }) => endpoint ?? []) ?? []
+    let failure: unknown = new StreamsError('CONFIG_INVALID', 'queries need the address of a copy')
+    for (const address of new Set([...others, ...addresses])) {
+      try {
+        const described = await describeRemote(address, describeMs, options)
+        known = { at: Date.now(), described }
+        return described
+      } catch (error) {
+        failure = error
+      }
+    }
+    throw failure
+  }
+  return first.then(describe).then(({ application }) => ({
+    applicationId: application,
+    stores: async () => (await describe()).stores,
+    async find(task) {
+      const { copies } = await describe()
+      if (task !== 'global') return findAmong(copies, task)
+      return {
+        active: copies.find(({ endpoint }) => endpoint !== null) ?? { endpoint: addresses[0] ?? null },
+        standbys: [],
+      }
+    },
+    async ask({ endpoint }, request, timeoutMs) {
+      try {
+        return await askRemote(endpoint as string, request, timeoutMs, options)
+      } catch (error) {
+        // What was known is out of date.
+        known = null
+        throw error
+      }
+    },
+  }))
+}
