@@ -12,6 +12,7 @@ export type Outcome = {
   readonly compares: string
   readonly date: string
   readonly records: number
+  readonly cacheBytes?: number
   readonly systems: { readonly [system in SystemName]?: Summary }
   /** What made a system's number missing or void. */
   readonly notes: readonly string[]
@@ -150,7 +151,7 @@ Written by \`npm run bench\`; \`docs/benchmarks.md\` says what is measured and h
 
 - Machine: ${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}, ${Math.round(totalmem() / 2 ** 30)} GB, ${type()} ${release()}; brokers, systems and the measuring process share it. Load when the run ended: ${load()}.
 - Versions: Apache Kafka ${broker}, Kafka Streams 4.3.0 (${javaVersion()}, -Xmx1g), kafkajs ${packageVersion('kafkajs')}, Node ${process.version}, Millrace ${version()}.
-- Settings: commit interval 100 ms, equal cache, no compression, equal threads. \`×\` is how many times better Millrace is by what the workload compares; each figure is the median of its rounds, ± is half of the spread. The full input is 4,000,000 records; where a row says another size, it was measured on that.
+- Settings: commit interval 100 ms, equal cache (in bytes; 0: each update is written), no compression, equal threads. \`×\` is how many times better Millrace is by what the workload compares; each figure is the median of its rounds, ± is half of the spread. The full input is 4,000,000 records; where a row says another size, it was measured on that.
 
 ${tables.join('\n\n')}
 
@@ -206,9 +207,9 @@ function table(outcomes: readonly Outcome[]): string {
   return lines.join('\n')
 }
 
-function sizeOf({ records, systems }: Outcome): string {
+function sizeOf({ records, systems, cacheBytes = 10_485_760 }: Outcome): string {
   const rounds = systems.millrace?.rounds.length ?? 0
-  return `${records === 4_000_000 ? '' : `; ${number(records)} records`}${rounds === 3 ? '' : `; ${rounds} rounds`}`
+  return `${records === 4_000_000 ? '' : `; ${number(records)} records`}${rounds === 3 ? '' : `; ${rounds} rounds`}; cache ${number(cacheBytes)}`
 }
 
 function javaVersion(): string {

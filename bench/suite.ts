@@ -17,7 +17,7 @@ const usage = `npm run bench -- FLAGS
   --write            writes bench/RESULTS.md all the same
   --rounds N         3
   --system NAME      only this one (again for more): millrace, kafka-streams, kafkajs
-  --cache BYTES      cache of each system (10485760)
+  --cache BYTES      cache of each system (0: every update is written)
   --brokers LIST     measure on this Kafka; without it one is started
   --set JSON         settings of Millrace, to try something out; leaves bench/RESULTS.md alone
 `
@@ -49,7 +49,7 @@ export async function main(args: readonly string[], folder: string): Promise<num
     records: { type: 'string', default: String(fullRecords) },
     rounds: { type: 'string', default: '3' },
     system: { type: 'string', multiple: true },
-    cache: { type: 'string', default: '10485760' },
+    cache: { type: 'string', default: '0' },
     brokers: { type: 'string' },
     set: { type: 'string' },
     write: { type: 'boolean', default: false },
@@ -179,6 +179,7 @@ export async function runWorkload(
     compares: plan.compares,
     date: new Date().toISOString(),
     records: run.scale.records,
+    cacheBytes: run.cacheBytes,
     systems,
     notes,
   }

@@ -103,7 +103,7 @@ public final class StreamsPeer {
           .windowedBy(TimeWindows.ofSizeWithNoGrace(Duration.ofMinutes(10)).advanceBy(Duration.ofSeconds(1)))
           .count(Materialized.<String, Long, WindowStore<Bytes, byte[]>>as("counts"))
           .toStream((w, n) -> w.key() + "@" + w.window().start()).to(out, Produced.with(TEXT, LONG));
-      case "session" -> input.groupByKey().windowedBy(SessionWindows.ofInactivityGapWithNoGrace(Duration.ofSeconds(5)))
+      case "session" -> input.groupByKey().windowedBy(SessionWindows.ofInactivityGapAndGrace(Duration.ofSeconds(5), Duration.ofMinutes(1)))
           .count(Materialized.<String, Long, SessionStore<Bytes, byte[]>>as("counts"))
           .toStream((w, n) -> w.key() + "@" + w.window().start() + "@" + w.window().end())
           .to(out, Produced.with(TEXT, LONG));
