@@ -111,13 +111,13 @@ export const errorCodes = {
     doc: 'A record batch has a format or a compression that is not supported.',
   },
   RECORD_TOO_LARGE: { verdict: 'skip', doc: 'A record is larger than the limit for one record.' },
+  TASK_STUCK: {
+    verdict: 'stop',
+    doc: 'A record took longer than maxPollIntervalMs; its thread is replaced.',
+  },
   TASK_GIVEN_UP: {
     verdict: 'retry',
     doc: 'A task was taken away, or its thread went back, while it was opened.',
-  },
-  TASK_FENCED: {
-    verdict: 'rejoin',
-    doc: 'Another member owns this task now; what it did here since the last commit is void.',
   },
   TOPIC_MISSING: { verdict: 'stop', doc: 'A topic that the topology reads does not exist.' },
   OFFSETS_MISSING: {
@@ -148,6 +148,21 @@ export const errorCodes = {
     verdict: 'restore',
     doc: 'Local state can not be read; it is wiped and restored from the changelog.',
   },
+  QUERY_STORE_UNKNOWN: { verdict: 'stop', doc: 'A query names a store that the topology has not.' },
+  QUERY_INVALID: {
+    verdict: 'stop',
+    doc: 'A query can not be answered: a key of another type, another kind of store, bounds that make no sense.',
+  },
+  QUERY_TOO_LARGE: { verdict: 'stop', doc: 'The answer to a query is larger than it may be; ask for less.' },
+  QUERY_MOVED: {
+    verdict: 'retry',
+    doc: 'The task that a query asks for is on another copy, or on none yet.',
+  },
+  QUERY_NOT_READY: {
+    verdict: 'retry',
+    doc: 'The state that a query asks for is being restored, or has not come as far as the query demands.',
+  },
+  QUERY_UNREACHABLE: { verdict: 'retry', doc: 'The copy that would answer a query can not be reached.' },
   UNEXPECTED: { verdict: 'stop', doc: 'An error that the library does not know; its cause says more.' },
 } as const satisfies { readonly [code: string]: { readonly verdict: Verdict; readonly doc: string } }
 

@@ -177,6 +177,44 @@ export class Millrace {
     for (const thread of this.#pool.threads) thread.resume()
   }
 
+  /** One more stream thread; the tasks are spread anew. Null where the topology can't be loaded by a worker. */
+  async addThread(): Promise<string | null> {
+    if (this.#state !== 'rebalancing' && this.#state !== 'running') return null
+    if (this.#module === null || this.settings.threads === 1) {
+      throw new StreamsError(
+        'CONFIG_INVALID',
+        "addThread: this application runs in one thread, the calling one; give it its topology as a module, new URL('./app.js', import.meta.url), and threads: 2 or more",
+        { config: 'threads' },
+      )
+    }
+    const thread = this.#newThread()
+    await thread.start()
+    this.#pool.add(thread)
+    await this.#spread()
+    return thread.name
+  }
+
+  /** One stream thread fewer; what it owns is committed and given to the others. The last one stays. */
+  async removeThread(): Promise<string | null> {
+    const thread = this.#pool.threads.at(-1)
+    if (thread === undefined || this.#pool.threads.length < 2 || this.#group === null) return null
+    const orphans = await this.#pool.remove(thread, 'stop')
+    for (const { id } of orphans) this.#running.delete(id)
+    this.#settleState()
+    await this.#group.handOut([])
+    // The leader counts with one thread fewer.
+    this.#group.rejoin('a thread was removed')
+    return thread.name
+  }
+
+  /** Threads that own more than their part let go of the rest, and all are handed out again. */
+  async #spread(): Promise<void> {
+    for (const id of await this.#pool.even()) this.#running.delete(id)
+    this.#settleState()
+    await this.#group?.handOut([])
+    this.#group?.rejoin('a thread was added')
+  }
+
   get isPaused(): boolean {
     return this.#paused
   }
@@ -305,7 +343,13 @@ export class Millrace {
   async #onThreadFailed(thread: ThreadHandle, error: StreamsError): Promise<void> {
     if (this.#state !== 'rebalancing' && this.#state !== 'running') return
     const { uncaughtHandler } = this.settings
-    const answer = typeof uncaughtHandler === 'function' ? uncaughtHandler(error) : uncaughtHandler
+    // A thread that is stuck says nothing about the next: it is always replaced.
+    const answer =
+      error.code === 'TASK_STUCK'
+        ? 'replace-thread'
+        : typeof uncaughtHandler === 'function'
+          ? uncaughtHandler(error)
+          : uncaughtHandler
     if (answer === 'shutdown-application') this.#group?.shutDownAll()
     if (answer !== 'replace-thread' || this.#group === null) {
       await this.#fail(error)
@@ -320,7 +364,7 @@ export class Millrace {
       await next.start()
       this.#pool.add(next)
       // The dead thread's transactional id may have a transaction open.
-      await this.#pool.apply(this.#assigned ?? [], this.#group.identity, [thread.transactionalId])
+      await this.#group.handOut([thread.transactionalId])
     } catch (again) {
       await this.#fail(again)
     }

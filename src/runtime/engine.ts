@@ -15,6 +15,7 @@ import { guarantees } from './commit.ts'
 import { GlobalStores } from './global.ts'
 import type { Hooks } from './hooks.ts'
 import type { EngineOptions } from './options.ts'
+import type { Progress } from './progress.ts'
 import { prefixed } from './source-topics.ts'
 import { StreamThread, type ThreadOwner } from './stream-thread.ts'
 import type { TaskSettings } from './task.ts'
@@ -36,6 +37,7 @@ export function createThread(
   transactionalId: string,
   globals: GlobalStores,
   events: ThreadEvents,
+  progress: Progress | null = null,
 ): StreamThread {
   const { client, graph, settings, hooks } = parts
   const { applicationId } = settings
@@ -105,6 +107,7 @@ export function createThread(
     clock: parts.clock,
     logger: parts.logger.child(name),
     hooks,
+    progress,
   })
 }
 

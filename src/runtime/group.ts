@@ -88,6 +88,8 @@ export class Group {
   #standby: readonly string[] = []
   #warmup: readonly string[] = []
   #share = 1
+  /** Of the last assignment. */
+  #tasks: readonly TaskAssignment[] = []
   #shutdown = false
   #probe: Timer | null = null
   #warm: Timer | null = null
@@ -154,6 +156,11 @@ export class Group {
   /** Asks the group anew, because something here is not as it thinks. */
   rejoin(reason: string): void {
     this.#member.rejoin(reason)
+  }
+
+  /** Gives the tasks of the last assignment out again, after a thread came or went. */
+  async handOut(fence: readonly string[]): Promise<void> {
+    await this.#options.pool.apply(this.#tasks, this.identity, fence)
   }
 
   /** Every copy of the application stops. */
@@ -243,7 +250,8 @@ export class Group {
     const replicas = tasksOfRole([...new Set([...assignment.standby, ...assignment.warmup])], 'standby')
     this.#owned = given.partitions
     const before = new Set(pool.tasks('active'))
-    const { revoked } = await pool.apply([...active, ...replicas], identity, assignment.fence)
+    this.#tasks = [...active, ...replicas]
+    const { revoked } = await pool.apply(this.#tasks, identity, assignment.fence)
     hooks.rebalanced?.(
       identity.generation,
       active.length,
@@ -263,6 +271,7 @@ export class Group {
   async #onLost(error: StreamsError): Promise<void> {
     this.#options.logger.warn(`the group goes on without this member: ${error.message}`)
     this.#owned = []
+    this.#tasks = []
     this.#places = null
     this.#options.lost()
     await this.#options.pool

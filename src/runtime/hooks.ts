@@ -69,16 +69,17 @@ export type Hooks = {
   batch?(batch: BatchProcessed): void
   dropped?(dropped: Dropped): void
   /** Age of a record, wall clock minus its timestamp, sampled at the end of each batch per task. */
-  latency?(task: string, node: string, ageMs: number): void
+  latency?(task: string, ageMs: number): void
   punctuated?(task: string, node: string, type: 'stream-time' | 'wall-clock', durationMs: number): void
   committed?(commit: CommitDone): void
   commitFailed?(thread: string, code: string): void
-  persisted?(task: string, entries: number, bytes: number, durationMs: number): void
+  persisted?(task: string, bytes: number, durationMs: number): void
   lag?(lag: LagSeen): void
   restore?(progress: RestoreProgress): void
   rebalanced?(generation: number, active: number, standby: number, durationMs: number): void
   /** Hits and misses count from the opening of the task. */
-  cache?(task: string, bytes: number, hits: number, misses: number): void
+  /** Bytes of deserialised state in memory. */
+  cache?(task: string, bytes: number): void
 }
 
 /** Several watchers as one; one that throws is left out of the call, never of the work. */

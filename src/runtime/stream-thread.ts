@@ -31,6 +31,7 @@ import { type CommitReason, cutGeneration, type Generation, type Guarantee } fro
 import type { Hooks } from './hooks.ts'
 import { Output } from './output.ts'
 import { CommitPace } from './pace.ts'
+import type { Progress } from './progress.ts'
 import { Restorer } from './restore.ts'
 import type { TaskAnswer, TaskQuery } from './state-query.ts'
 import type { TaskStatus, ThreadStatus } from './status.ts'
@@ -69,6 +70,7 @@ export type ThreadSettings = {
   readonly outputBatchBytesMax: number
   readonly recordBytesMax: number
   readonly taskTimeoutMs: number
+  readonly maxPollIntervalMs: number
   readonly repartitionPurgeIntervalMs: number
 }
 
@@ -108,6 +110,8 @@ export type ThreadOptions = {
   readonly clock: Clock
   readonly logger: Logger
   readonly hooks: Hooks
+  /** Written to at each turn and record; in a worker, the main thread's watchdog reads it. */
+  readonly progress?: Progress | null
 }
 
 type Slot = {
@@ -116,6 +120,7 @@ type Slot = {
   task: Task | null
   /** A record of it truly waits. */
   busy: boolean
+  busySince: number
   /** Records a turn, so that a turn takes about `turnMs`. */
   budget: number
   /** Says that the opening under way is for nothing. */
@@ -227,6 +232,7 @@ export class StreamThread {
       clock: options.clock,
       logger: options.logger,
       hooks: options.hooks,
+      progress: options.progress ?? null,
     })
     this.#queries = new TaskQueries(
       {
@@ -281,6 +287,7 @@ export class StreamThread {
         state: 'created',
         task: null,
         busy: false,
+        busySince: 0,
         budget: 1024,
         cancelled: false,
         fence: assignment.role === 'active' ? fenceAll : async () => {},
@@ -416,6 +423,7 @@ export class StreamThread {
   async #loop(): Promise<void> {
     while (!this.#stopping) {
       this.#woken = false
+      this.#options.progress?.turn()
       try {
         const action = this.#actions.shift()
         if (action !== undefined) {
@@ -447,7 +455,11 @@ export class StreamThread {
     const full = this.#output.bytes > this.#options.settings.uncommittedBytesMax * 2
     for (const slot of this.#slots.values()) {
       const { task } = slot
-      if (task === null || slot.busy) continue
+      if (task === null) continue
+      if (slot.busy) {
+        this.#judgeBusy(slot, task)
+        continue
+      }
       if (this.#clock.now() >= task.nextWallPunctuation) {
         const waiting = task.punctuateWallClock()
         if (waiting !== undefined) {
@@ -476,8 +488,18 @@ export class StreamThread {
     return worked
   }
 
+  /** A promise of the user's that never settles must not hold its task for ever. */
+  #judgeBusy(slot: Slot, task: Task): void {
+    const { maxPollIntervalMs } = this.#options.settings
+    const at = task.inHand
+    if (this.#clock.now() - slot.busySince <= maxPollIntervalMs || at === null) return
+    slot.busySince = Number.POSITIVE_INFINITY
+    this.#fail(stuck(this.name, { ...at, task: task.id }, maxPollIntervalMs))
+  }
+
   #wait(slot: Slot, waiting: Promise<unknown>): void {
     slot.busy = true
+    slot.busySince = this.#clock.now()
     waiting.then(
       () => {
         slot.busy = false
@@ -496,14 +518,16 @@ export class StreamThread {
     this.#records += records
     this.#busyMs += durationMs
     if (task === null) return
+    const { id, lastTimestamp } = task
     hooks.batch?.({
-      task: task.id,
+      task: id,
       records,
-      bytes: 0,
+      bytes: task.takeBytes(),
       durationMs,
       streamTime: task.streamTime(),
-      recordTimestamp: task.streamTime(),
+      recordTimestamp: lastTimestamp,
     })
+    hooks.latency?.(id, this.#clock.now() - lastTimestamp)
     if (hooks.lag === undefined) return
     for (const queue of task.queues) {
       if (queue.endOffset < 0) continue
@@ -854,13 +878,22 @@ export class StreamThread {
     )
       return
     this.#persistedAt = now
-    this.#persisting = Promise.all(tasks.map(({ state }) => state.persist()))
+    this.#persisting = Promise.all(tasks.map((task) => this.#persist(task)))
       .then(() => undefined)
       .catch((error) => this.#fail(error))
       .finally(() => {
         this.#persisting = null
         this.#wakeUp()
       })
+  }
+
+  async #persist({ id, state }: Task): Promise<void> {
+    const { hooks } = this.#options
+    const bytes = state.pendingBytes
+    const started = performance.now()
+    await state.persist()
+    hooks.persisted?.(id, bytes, performance.now() - started)
+    hooks.cache?.(id, state.cachedBytes)
   }
 
   /** Repartition topics hold a record until it is committed downstream, and no longer. */
@@ -1035,6 +1068,26 @@ export class StreamThread {
     this.#state = state
     this.#options.hooks.threadState?.(this.name, state, before)
   }
+}
+
+export function stuck(
+  thread: string,
+  at: {
+    readonly task: string
+    readonly topic: string
+    readonly partition: number
+    readonly offset: number
+    readonly node?: string
+  },
+  maxPollIntervalMs: number,
+): StreamsError {
+  const { task, topic, partition, offset, node } = at
+  const where = node === undefined ? '' : `, read by node ${node}`
+  return new StreamsError(
+    'TASK_STUCK',
+    `thread ${thread}: task ${task} is on one record for more than ${maxPollIntervalMs} ms: topic ${topic}, partition ${partition}, offset ${offset}${where}; its thread is replaced. Raise maxPollIntervalMs where a record may take that long`,
+    { task, topic, partition, offset, ...(node === undefined ? {} : { node }) },
+  )
 }
 
 /** Runs it once; where it failed, the next call runs it again. */

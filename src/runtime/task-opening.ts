@@ -12,6 +12,7 @@ import type { Collector, RecordContext } from '../operator/run.ts'
 import type { TaskState } from '../store/contract.ts'
 import type { Subtopology, TopologyGraph } from '../topology/topology.ts'
 import type { Hooks } from './hooks.ts'
+import type { Progress } from './progress.ts'
 import type { Changelog, Restorer } from './restore.ts'
 import type { TaskAssignment, ThreadOwner } from './stream-thread.ts'
 import { Task, type TaskInput, type TaskSettings } from './task.ts'
@@ -25,6 +26,7 @@ export type OpeningOptions = {
   readonly clock: Clock
   readonly logger: Logger
   readonly hooks: Hooks
+  readonly progress: Progress | null
 }
 
 export type OpenedTask = { readonly task: Task; readonly inputs: readonly TaskInput[] }
@@ -73,6 +75,7 @@ export class TaskOpening {
         logger: logger.child(`task ${id}`),
         hooks,
         settings,
+        progress: this.#options.progress,
       })
       return { task, inputs }
     } catch (error) {

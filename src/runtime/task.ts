@@ -28,6 +28,7 @@ import { ask, deadLetterHeaders, type ErrorHandlers, type FailedRecord, toError 
 import type { Hooks } from './hooks.ts'
 import { decodeOffsetMetadata, encodeOffsetMetadata } from './offset-metadata.ts'
 import { PartitionQueue, type RawRecord } from './partition-queue.ts'
+import type { Progress } from './progress.ts'
 import { following, PunctuationQueue } from './punctuation.ts'
 
 export type TaskInput = {
@@ -69,6 +70,8 @@ export type TaskOptions = {
   readonly logger: Logger
   readonly hooks: Hooks
   readonly settings: TaskSettings
+  /** Told of each record in hand, for the watchdog of a thread in a worker. */
+  readonly progress?: Progress | null
 }
 
 /** What a commit takes from a task. */
@@ -96,9 +99,12 @@ export class Task implements TaskContext {
   /** Between two records of an asynchronous run: take no further one. */
   held = false
   recordsProcessed = 0
+  /** Of the last record taken. */
+  lastTimestamp = -1
 
   readonly #options: TaskOptions
   readonly #clock: Clock
+  readonly #progress: Progress | null
   readonly #queues: PartitionQueue[] = []
   readonly #byPartition = new Map<string, PartitionQueue>()
   /** Java's priority queue over the queues with a head, ties and all: it decides which of two equal times comes first. */
@@ -132,6 +138,7 @@ export class Task implements TaskContext {
     }
     this.state = options.state
     this.#clock = options.clock
+    this.#progress = options.progress ?? null
   }
 
   /** Binds the operators and calls every processor's init. The state is restored by now. */
@@ -149,6 +156,16 @@ export class Task implements TaskContext {
 
   get queues(): readonly PartitionQueue[] {
     return this.#queues
+  }
+
+  /** Bytes of the chunks that were walked to their end since the last time. */
+  takeBytes(): number {
+    let bytes = 0
+    for (const queue of this.#queues) {
+      bytes += queue.bytes
+      queue.bytes = 0
+    }
+    return bytes
   }
 
   queue(topic: string, partition: number): PartitionQueue | undefined {
@@ -229,7 +246,9 @@ export class Task implements TaskContext {
     if (timestamp > queue.partitionTime) queue.partitionTime = timestamp
     if (timestamp > this.#streamTime) this.#streamTime = timestamp
     this.#inHand = queue
+    if (this.#progress !== null) this.#progress.record(this.id, queue.topic, queue.partition, queue.offset)
     this.recordsProcessed++
+    this.lastTimestamp = timestamp
     this.uncommitted = true
     const waiting = queue.source.run(queue.key, queue.value, timestamp, queue.headers)
     if (waiting !== undefined) return waiting.then(() => this.#afterRecord(queue))
@@ -333,6 +352,19 @@ export class Task implements TaskContext {
   }
 
   // -------------------------------------------------------------------------------------------- time
+
+  /** The record in hand, for messages; null between two records. */
+  get inHand(): {
+    readonly topic: string
+    readonly partition: number
+    readonly offset: number
+    readonly node: string
+  } | null {
+    const queue = this.#inHand
+    return queue === null
+      ? null
+      : { topic: queue.topic, partition: queue.partition, offset: queue.offset, node: queue.source.node.name }
+  }
 
   streamTime(): number {
     return this.#streamTime

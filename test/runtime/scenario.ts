@@ -90,6 +90,21 @@ export class World {
     return this.#records
   }
 
+  /** One made elsewhere, closed with the rest. */
+  adopt(app: Millrace): void {
+    this.#apps.push(app)
+  }
+
+  /** One record of this value. */
+  async one(key: string, value: string): Promise<void> {
+    const timestamp = 1_000_000 + this.#records++ * 500
+    this.#count(`${key}@${Math.floor(timestamp / 10_000) * 10_000}`)
+    const bytes = Buffer.from(key + value)
+    const builder = new BatchBuilder()
+    builder.append(timestamp, bytes, 0, key.length, bytes, key.length, bytes.length, noHeaders)
+    await this.#producer.produce([{ topic: 'events', partition: 0, builder }])
+  }
+
   /** Writes `count` records, keys and values from a small set, half a second of event time apart. */
   async input(count: number, topic = 'events', partitions = 2): Promise<void> {
     const builders = Array.from({ length: partitions }, () => new BatchBuilder())
