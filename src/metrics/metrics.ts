@@ -44,7 +44,6 @@ export class Metrics {
   readonly #series = new Map<MetricName, Map<string, Labels>>()
   readonly #progress = new Map<string, Progress>()
   readonly #restores = new Map<string, { at: number; records: number }>()
-  readonly #cacheSeen = new Map<string, { hits: number; misses: number }>()
   readonly #source: { status: (() => ApplicationStatus) | null } = { status: null }
   #closing = false
 
@@ -148,7 +147,6 @@ export class Metrics {
   /** A task that is gone says nothing more: its gauges would stand still for ever. */
   #forgetTask(task: string): void {
     this.#progress.delete(task)
-    this.#cacheSeen.delete(task)
     for (const [name, spec] of Object.entries(metricTable) as [MetricName, MetricSpec][]) {
       if (spec.kind === 'gauge' && spec.labels.includes('task'))
         this.#remove(name, (labels) => labels['task'] === task)
@@ -190,10 +188,10 @@ export class Metrics {
         this.#count('millrace_records_dropped_total', { reason })
         this.#count('millrace_node_records_dropped_total', { task, node, reason })
       },
-      latency: (task, node, ageMs) => {
+      latency: (task, ageMs) => {
         const age = Math.max(0, ageMs) / 1000
         this.#observe('millrace_record_latency_seconds', {}, age)
-        this.#observe('millrace_node_record_latency_seconds', { task, node }, age)
+        this.#observe('millrace_task_record_latency_seconds', { task }, age)
       },
       punctuated: (task, node, type, durationMs) => {
         this.#count('millrace_punctuations_total', { type })
@@ -212,9 +210,8 @@ export class Metrics {
         this.#count('millrace_bytes_written_total', { thread }, commit.bytes)
       },
       commitFailed: (thread, code) => this.#count('millrace_commit_failures_total', { thread, code }),
-      persisted: (task, entries, bytes, durationMs) => {
+      persisted: (task, bytes, durationMs) => {
         this.#count('millrace_persists_total', { task })
-        this.#count('millrace_persisted_entries_total', { task }, entries)
         this.#count('millrace_persisted_bytes_total', { task }, bytes)
         this.#observe('millrace_persist_duration_seconds', {}, durationMs / 1000)
       },
@@ -250,13 +247,7 @@ export class Metrics {
         this.#observe('millrace_rebalance_duration_seconds', {}, durationMs / 1000)
         this.#set('millrace_generation', {}, generation)
       },
-      cache: (task, bytes, hits, misses) => {
-        const seen = this.#cacheSeen.get(task) ?? { hits: 0, misses: 0 }
-        this.#set('millrace_cache_bytes', { task }, bytes)
-        this.#count('millrace_cache_hits_total', { task }, hits - seen.hits)
-        this.#count('millrace_cache_misses_total', { task }, misses - seen.misses)
-        this.#cacheSeen.set(task, { hits, misses })
-      },
+      cache: (task, bytes) => this.#set('millrace_cache_bytes', { task }, bytes),
     }
   }
 
@@ -288,9 +279,8 @@ export class Metrics {
           if (committed !== null)
             this.#set('millrace_input_committed_position', { task, topic, partition }, committed)
         }
-        for (const { store, offset, endOffset } of stores) {
+        for (const { store, offset } of stores) {
           if (offset !== null) this.#set('millrace_store_offset', { task, store }, offset)
-          if (endOffset !== null) this.#set('millrace_store_end_offset', { task, store }, endOffset)
         }
       }
     }

@@ -222,7 +222,7 @@ export const sensorMappings: readonly SensorMapping[] = [
   {
     group: 'stream-processor-node-metrics',
     sensors: ['record-e2e-latency-avg', 'record-e2e-latency-min', 'record-e2e-latency-max'],
-    metrics: ['millrace_record_latency_seconds', 'millrace_node_record_latency_seconds'],
+    metrics: ['millrace_record_latency_seconds', 'millrace_task_record_latency_seconds'],
     note: 'Sampled at the end of each batch.',
   },
   {
@@ -274,7 +274,7 @@ export const sensorMappings: readonly SensorMapping[] = [
       'range-*',
       'prefix-scan-*',
     ],
-    metrics: ['millrace_cache_hits_total', 'millrace_cache_misses_total'],
+    metrics: [],
     note: 'A rate and a latency per operation and store would cost more than the operation, a look-up in memory.',
   },
   {
@@ -282,7 +282,6 @@ export const sensorMappings: readonly SensorMapping[] = [
     sensors: ['flush-*', 'commit-*'],
     metrics: [
       'millrace_persists_total',
-      'millrace_persisted_entries_total',
       'millrace_persisted_bytes_total',
       'millrace_persist_duration_seconds',
     ],
@@ -290,12 +289,7 @@ export const sensorMappings: readonly SensorMapping[] = [
   {
     group: 'stream-state-metrics',
     sensors: ['restore-*'],
-    metrics: [
-      'millrace_restore_records_total',
-      'millrace_restore_duration_seconds',
-      'millrace_store_offset',
-      'millrace_store_end_offset',
-    ],
+    metrics: ['millrace_restore_records_total', 'millrace_restore_duration_seconds', 'millrace_store_offset'],
   },
   {
     group: 'stream-state-metrics',
@@ -347,7 +341,8 @@ export const sensorMappings: readonly SensorMapping[] = [
   {
     group: 'stream-record-cache-metrics',
     sensors: ['hit-ratio-avg', 'hit-ratio-min', 'hit-ratio-max'],
-    metrics: ['millrace_cache_hits_total', 'millrace_cache_misses_total'],
+    metrics: [],
+    note: 'A look-up in the cache costs about as much as counting it would. What the cache holds is in millrace_cache_bytes.',
   },
 ]
 
@@ -358,7 +353,7 @@ export const ownMetrics: Readonly<Partial<Record<MetricName, string>>> = {
   millrace_lag_seconds: 'Lag as a time, not only as records.',
   millrace_input_committed_position: 'Committed offsets.',
   millrace_input_end_offset: 'Ends of the input.',
-  millrace_commit_failures_total: 'Aborted commits by cause.',
+  millrace_commit_failures_total: 'What was rolled back, by cause.',
   millrace_commit_last_time_seconds: 'How long ago the last commit was.',
   millrace_records_committed_total: 'Input that is done for good.',
 }

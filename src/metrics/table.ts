@@ -1,7 +1,7 @@
 /**
  * Every metric there is, declared once: docs/metrics.md, the alert rules and the dashboard are checked against it.
  * All carry the label `application`; times are seconds and sizes bytes, as Prometheus has it. `debug` metrics have a
- * series per node or per store and exist at `metricsLevel: 'debug'` only.
+ * series per node, per store or per task and bucket, and exist at `metricsLevel: 'debug'` only.
  */
 export type MetricSpec = {
   readonly kind: 'counter' | 'gauge' | 'histogram'
@@ -103,12 +103,12 @@ export const metricTable = {
     buckets: slowSeconds,
     help: 'End-to-end: wall clock minus record timestamp, sampled at the end of each batch.',
   },
-  millrace_node_record_latency_seconds: {
+  millrace_task_record_latency_seconds: {
     kind: 'histogram',
-    labels: ['task', 'node'],
+    labels: ['task'],
     level: 'debug',
     buckets: slowSeconds,
-    help: 'End-to-end latency by node, sampled at the end of each batch.',
+    help: 'End-to-end latency by task, sampled at the end of each batch.',
   },
   millrace_stream_time_seconds: {
     kind: 'gauge',
@@ -164,7 +164,7 @@ export const metricTable = {
   millrace_commit_failures_total: {
     kind: 'counter',
     labels: ['thread', 'code'],
-    help: 'Commits that were aborted, by error code.',
+    help: 'Times that a thread went back to its last commit, or ended, by error code.',
   },
   millrace_commit_duration_seconds: {
     kind: 'histogram',
@@ -205,7 +205,6 @@ export const metricTable = {
     labels: ['task'],
     help: 'Batches of committed changes written to disk.',
   },
-  millrace_persisted_entries_total: { kind: 'counter', labels: ['task'], help: 'Entries written to disk.' },
   millrace_persisted_bytes_total: { kind: 'counter', labels: ['task'], help: 'Bytes written to disk.' },
   millrace_persist_duration_seconds: {
     kind: 'histogram',
@@ -214,23 +213,11 @@ export const metricTable = {
     help: 'How long a write to disk took; processing goes on meanwhile.',
   },
   millrace_cache_bytes: { kind: 'gauge', labels: ['task'], help: 'Deserialised state held in memory.' },
-  millrace_cache_hits_total: { kind: 'counter', labels: ['task'], help: 'Look-ups answered from memory.' },
-  millrace_cache_misses_total: {
-    kind: 'counter',
-    labels: ['task'],
-    help: 'Look-ups that had to ask the disk.',
-  },
   millrace_store_offset: {
     kind: 'gauge',
     labels: ['task', 'store'],
     level: 'debug',
     help: 'Changelog offset that the store stands for.',
-  },
-  millrace_store_end_offset: {
-    kind: 'gauge',
-    labels: ['task', 'store'],
-    level: 'debug',
-    help: 'End of the store’s changelog, as last seen.',
   },
 
   // ------------------------------------------------------------------------------------------ restore

@@ -77,7 +77,6 @@ export type Hooks = {
   lag?(lag: LagSeen): void
   restore?(progress: RestoreProgress): void
   rebalanced?(generation: number, active: number, standby: number, durationMs: number): void
-  /** Hits and misses count from the opening of the task. */
   /** Bytes of deserialised state in memory. */
   cache?(task: string, bytes: number): void
 }

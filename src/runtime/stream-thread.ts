@@ -517,7 +517,7 @@ export class StreamThread {
     const { task } = slot
     this.#records += records
     this.#busyMs += durationMs
-    if (task === null) return
+    if (task === null || records === 0) return
     const { id, lastTimestamp } = task
     hooks.batch?.({
       task: id,
@@ -527,7 +527,7 @@ export class StreamThread {
       streamTime: task.streamTime(),
       recordTimestamp: lastTimestamp,
     })
-    hooks.latency?.(id, this.#clock.now() - lastTimestamp)
+    if (lastTimestamp >= 0) hooks.latency?.(id, this.#clock.now() - lastTimestamp)
     if (hooks.lag === undefined) return
     for (const queue of task.queues) {
       if (queue.endOffset < 0) continue

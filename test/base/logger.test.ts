@@ -46,7 +46,7 @@ test('logger: text, one line with its fields', () => {
 test('logger: JSON, errors keep code and cause, rings and bigints do no harm', () => {
   const ring: Record<string, unknown> = {}
   ring['self'] = ring
-  const error = new StreamsError('TASK_FENCED', 'fenced', { task: '0_1', cause: new Error('inner') })
+  const error = new StreamsError('TASK_GIVEN_UP', 'fenced', { task: '0_1', cause: new Error('inner') })
   const parsed = JSON.parse(
     jsonLine({ level: 'error', prefix: '', message: 'm', fields: { error, ring, big: 5n } }, at),
   )
@@ -56,7 +56,7 @@ test('logger: JSON, errors keep code and cause, rings and bigints do no harm', (
     message: 'm',
     big: '5',
     ring: {},
-    error: { name: 'StreamsError', code: 'TASK_FENCED', about: { task: '0_1' }, cause: { message: 'inner' } },
+    error: { name: 'StreamsError', code: 'TASK_GIVEN_UP', about: { task: '0_1' }, cause: { message: 'inner' } },
   })
 })
 

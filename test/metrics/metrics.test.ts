@@ -96,7 +96,8 @@ describe('metrics: from events', () => {
       reason: 'drained',
     })
     metrics.hooks.commitFailed?.('thread-1', 'KAFKA_TRANSACTION_LOST')
-    metrics.hooks.persisted?.('0_0', 12, 900, 3)
+    metrics.hooks.persisted?.('0_0', 900, 3)
+    metrics.hooks.cache?.('0_0', 4_096)
     const text = await metrics.text()
     for (const line of [
       'millrace_commits_total{application="app",thread="thread-1",reason="drained"} 1',
@@ -105,7 +106,10 @@ describe('metrics: from events', () => {
       'millrace_records_written_total{application="app",thread="thread-1",kind="changelog"} 40',
       'millrace_records_committed_total{application="app",thread="thread-1"} 100',
       'millrace_commit_failures_total{application="app",thread="thread-1",code="KAFKA_TRANSACTION_LOST"} 1',
-      'millrace_persisted_entries_total{application="app",task="0_0"} 12',
+      'millrace_persists_total{application="app",task="0_0"} 1',
+      'millrace_persisted_bytes_total{application="app",task="0_0"} 900',
+      'millrace_persist_duration_seconds_sum{application="app"} 0.003',
+      'millrace_cache_bytes{application="app",task="0_0"} 4096',
       'millrace_commit_last_time_seconds{application="app",thread="thread-1"} 100',
     ]) {
       expect(text).toContain(line)
