@@ -13,6 +13,8 @@ export type Outcome = {
   readonly date: string
   readonly records: number
   readonly cacheBytes?: number
+  /** The machine's load when it ended, over a minute: 2 to 3 is this workload alone on two cores. */
+  readonly load?: number
   readonly systems: { readonly [system in SystemName]?: Summary }
   /** What made a system's number missing or void. */
   readonly notes: readonly string[]
@@ -149,7 +151,7 @@ export function writeResults(file: string, fresh: readonly Outcome[], broker: st
 
 Written by \`npm run bench\`; \`docs/benchmarks.md\` says what is measured and how. Last run: ${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC.
 
-- Machine: ${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}, ${Math.round(totalmem() / 2 ** 30)} GB, ${type()} ${release()}; brokers, systems and the measuring process share it. Load when the run ended: ${load()}.
+- Machine: ${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}, ${Math.round(totalmem() / 2 ** 30)} GB, ${type()} ${release()}; brokers, systems and the measuring process share it. Load when the last run ended: ${load()}; where it is far over the number of cores, others used the machine, and only the ratios say something.
 - Versions: Apache Kafka ${broker}, Kafka Streams 4.3.0 (${javaVersion()}, -Xmx1g), kafkajs ${packageVersion('kafkajs')}, Node ${process.version}, Millrace ${version()}.
 - Settings: commit interval 100 ms, equal cache (in bytes; 0: each update is written), no compression, equal threads. \`×\` is how many times better Millrace is by what the workload compares; each figure is the median of its rounds, ± is half of the spread. The full input is 4,000,000 records; where a row says another size, it was measured on that.
 
@@ -207,9 +209,9 @@ function table(outcomes: readonly Outcome[]): string {
   return lines.join('\n')
 }
 
-function sizeOf({ records, systems, cacheBytes = 10_485_760 }: Outcome): string {
+function sizeOf({ records, systems, load, cacheBytes = 10_485_760 }: Outcome): string {
   const rounds = systems.millrace?.rounds.length ?? 0
-  return `${records === 4_000_000 ? '' : `; ${number(records)} records`}${rounds === 3 ? '' : `; ${rounds} rounds`}; cache ${number(cacheBytes)}`
+  return `${records === 4_000_000 ? '' : `; ${number(records)} records`}${rounds === 3 ? '' : `; ${rounds} rounds`}; cache ${number(cacheBytes)}${load === undefined ? '' : `; load ${load.toFixed(1)}`}`
 }
 
 function javaVersion(): string {

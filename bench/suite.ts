@@ -1,4 +1,5 @@
 /** The suite as a command: reads its flags, runs the workloads by turns, reports. */
+import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type Cluster, openCluster } from './cluster.ts'
 import { type Input, makeInput } from './input.ts'
@@ -180,6 +181,7 @@ export async function runWorkload(
     date: new Date().toISOString(),
     records: run.scale.records,
     cacheBytes: run.cacheBytes,
+    load: loadavg()[0] ?? 0,
     systems,
     notes,
   }
