@@ -71,7 +71,21 @@ export {
   unlimited,
   type Within,
 } from './dsl/windows.ts'
+export { connectStore, Queries, type StoreLag, type StoreSerdes } from './query/queries.ts'
+export type { Copy, RemoteOptions } from './query/remote.ts'
+export type { StoreInfo } from './query/router.ts'
+export {
+  type KeyMetadata,
+  type QueryOptions,
+  type RangeOptions,
+  type Source,
+  type StateEntry,
+  StateStore,
+  type StateVersion,
+} from './query/state-store.ts'
 export type { Config } from './runtime/options.ts'
+export { type ResetOptions, type ResetPlan, type ResetTo, resetApplication } from './runtime/reset.ts'
+export type { Position } from './runtime/state-query.ts'
 export type { ApplicationState, ApplicationStatus } from './runtime/status.ts'
 export type { JsonValue } from './serde/json.ts'
 export {

@@ -163,6 +163,7 @@ export const errorCodes = {
     doc: 'The state that a query asks for is being restored, or has not come as far as the query demands.',
   },
   QUERY_UNREACHABLE: { verdict: 'retry', doc: 'The copy that would answer a query can not be reached.' },
+  RESET_REFUSED: { verdict: 'stop', doc: 'An application can not be reset while copies of it run.' },
   UNEXPECTED: { verdict: 'stop', doc: 'An error that the library does not know; its cause says more.' },
 } as const satisfies { readonly [code: string]: { readonly verdict: Verdict; readonly doc: string } }
 

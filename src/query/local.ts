@@ -2,6 +2,7 @@
 import { StreamsError } from '../base/errors.ts'
 import type { Queried } from '../runtime/application.ts'
 import { sourcesOf, topicsOf } from '../runtime/source-topics.ts'
+import type { TaskAnswer, TaskQuery } from '../runtime/state-query.ts'
 import { globalTask } from '../runtime/task-queries.ts'
 import type { TopologyGraph } from '../topology/topology.ts'
 import {
@@ -15,6 +16,8 @@ import {
 import type { Network, StoreInfo } from './router.ts'
 
 const describeMs = 2_000
+/** An answer that says why none came in time is on its way by then. */
+const graceMs = 250
 const here = { endpoint: null }
 
 export function storesOf({ graph, counts, applicationId }: Queried): readonly StoreInfo[] {
@@ -93,9 +96,27 @@ export function localNetwork(queried: Queried, options: RemoteOptions): Network 
       }
     },
     ask({ endpoint }, request, timeoutMs) {
-      return endpoint === null ? queried.ask(request) : askRemote(endpoint, request, timeoutMs, options)
+      return endpoint === null
+        ? within(queried.ask(request), timeoutMs, request)
+        : askRemote(endpoint, request, timeoutMs, options)
     },
   }
+}
+
+/** A thread that is busy with one record for long does not answer meanwhile. */
+function within(
+  answer: Promise<TaskAnswer>,
+  timeoutMs: number,
+  { task, store }: TaskQuery,
+): Promise<TaskAnswer> {
+  return new Promise((resolve, reject) => {
+    const late = () => {
+      const message = `the thread of task ${task} did not answer in ${Math.round(timeoutMs)} ms; ask again, or wait longer`
+      reject(new StreamsError('QUERY_NOT_READY', message, { task, store }))
+    }
+    const timer = setTimeout(late, timeoutMs + graceMs)
+    answer.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
 }
 
 function notLoaded(applicationId: string): StreamsError {
