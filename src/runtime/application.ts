@@ -7,24 +7,26 @@
  *                  +---------------+----> pending-error -> error
  */
 import { assert } from '../base/assert.ts'
-import { type Clock, systemClock } from '../base/clock.ts'
+import { type Clock, systemClock, type Timer } from '../base/clock.ts'
 import { StreamsError } from '../base/errors.ts'
 import { jsonLine, type LevelSwitch, type Logger, lineLogger, textLine, toLogger } from '../base/logger.ts'
 import { connect, type KafkaClient } from '../kafka/index.ts'
-import { localTasks } from '../store/folder.ts'
+import { cleanFolders, localTasks } from '../store/folder.ts'
 import type { Topology, TopologyGraph } from '../topology/topology.ts'
 import { guarantees } from './commit.ts'
 import { createGlobals, createThread, type EngineParts, type ThreadEvents } from './engine.ts'
+import { refuseGeneratedNames } from './generated-names.ts'
 import type { GlobalStores } from './global.ts'
 import { Group, type Places } from './group.ts'
 import { unknownLag } from './group-protocol.ts'
-import type { Hooks } from './hooks.ts'
+import { allHooks, type Hooks } from './hooks.ts'
 import { type Config, type EngineOptions, resolveConfig } from './options.ts'
 import { openProcessId, type ProcessId } from './process-id.ts'
 import type { PartitionCounts } from './source-topics.ts'
 import type { TaskAnswer, TaskQuery } from './state-query.ts'
 import type { ApplicationState, ApplicationStatus, ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
+import { Summary } from './summary.ts'
 import { globalTask, moved } from './task-queries.ts'
 import { type ThreadHandle, ThreadPool } from './thread-pool.ts'
 import { structureHash } from './topology-memory.ts'
@@ -32,6 +34,8 @@ import { isTopology, loadTopologyModule, plainConfig } from './topology-module.t
 import { WorkerThread } from './worker-thread.ts'
 
 const libraryVersion = '0.1.0'
+/** State folders are looked through at most this often. */
+const cleaningIntervalMinMs = 1_000
 
 const successors: { readonly [state in ApplicationState]: readonly ApplicationState[] } = {
   created: ['rebalancing', 'pending-shutdown'],
@@ -75,6 +79,8 @@ export class Millrace {
   readonly #gate: LevelSwitch
   readonly #logger: Logger
   readonly #hooks: Hooks
+  readonly #summary: Summary
+  readonly #timers = new Set<Timer>()
   readonly #listeners = new Set<StateListener>()
   readonly #pool = new ThreadPool()
   readonly #running = new Set<string>()
@@ -98,7 +104,9 @@ export class Millrace {
     this.#config = config
     this.#topology = app instanceof URL ? null : app
     this.#module = app instanceof URL ? app.href : null
-    this.#hooks = this.settings.hooks ?? {}
+    const { hooks } = this.settings
+    this.#summary = new Summary(this.#clock)
+    this.#hooks = allHooks(hooks === null ? [this.#summary.hooks] : [this.#summary.hooks, hooks])
     this.#gate = { level: this.settings.logLevel }
     this.#logger =
       this.settings.logger === null ? standardLogger(this.#gate) : toLogger(this.settings.logger, this.#gate)
@@ -258,6 +266,7 @@ export class Millrace {
   async #open(): Promise<void> {
     const { settings } = this
     if (this.#module !== null) this.#topology = (await loadTopologyModule(this.#module, settings)).topology
+    if (settings.requireNames) refuseGeneratedNames(this.topology.graph)
     this.#processId = await openProcessId(settings.stateDir, settings.applicationId)
     this.#client = connect({
       brokers: settings.brokers,
@@ -275,6 +284,34 @@ export class Millrace {
     await Promise.all(this.#pool.threads.map((thread) => thread.start()))
     this.#group = this.#newGroup()
     await this.#group.start()
+    this.#repeat(settings.logSummaryIntervalMs, () => this.#logger.info(this.#summary.line(this.status())))
+    this.#repeat(Math.max(cleaningIntervalMinMs, settings.stateCleanupDelayMs), () => this.#cleanUp())
+  }
+
+  /** Until the application ends; 0: never. */
+  #repeat(intervalMs: number, run: () => void): void {
+    if (intervalMs === 0 || (this.#state !== 'rebalancing' && this.#state !== 'running')) return
+    const timer = this.#clock.after(intervalMs, () => {
+      this.#timers.delete(timer)
+      this.#repeat(intervalMs, run)
+      run()
+    })
+    this.#timers.add(timer)
+  }
+
+  /** Folders of tasks that live elsewhere, and have done so for a while. Before the first assignment nobody knows. */
+  #cleanUp(): void {
+    const { applicationId, stateDir, stateCleanupDelayMs } = this.settings
+    if (this.#assigned === null) return
+    const keep = { has: (task: string) => this.#pool.ownerOf(task) !== undefined }
+    cleanFolders({
+      stateDir,
+      application: applicationId,
+      keep,
+      olderThanMs: stateCleanupDelayMs,
+      clock: this.#clock,
+      logger: this.#logger,
+    }).catch((error: unknown) => this.#logger.warn(`state folders not cleaned: ${String(error)}`))
   }
 
   /** A process that was killed is still a member: without this its tasks would wait for its session to time out. */
@@ -394,8 +431,10 @@ export class Millrace {
           (await localTasks(settings.stateDir, settings.applicationId)).map((task) => [task, unknownLag]),
         ),
       assigned: (_assignment, active) => {
+        const isFirst = this.#assigned === null
         this.#assigned = active
         if (this.#group !== null) this.#remember(this.#group.identity.memberId)
+        if (isFirst) this.#cleanUp()
         for (const task of [...this.#running])
           if (!active.some(({ id }) => id === task)) this.#running.delete(task)
         this.#settleState()
@@ -488,6 +527,8 @@ export class Millrace {
         this.#logger.warn(`closing ${what}: ${String(error)}`)
       }
     }
+    for (const timer of this.#timers) timer.cancel()
+    this.#timers.clear()
     // The tasks first, while the membership that commits them still holds.
     await quietly('threads', this.#pool.stop())
     await quietly('the group', this.#group?.close(leave))

@@ -180,7 +180,7 @@ export const options = defineOptions(
       default: 600_000,
       check: duration(),
       java: ['state.cleanup.delay.ms'],
-      doc: 'How long the folder of a task that moved away is kept, in case it comes back.',
+      doc: 'How long the folder of a task that moved away is kept, in case it comes back. Looked at after the start, then at this interval.',
     },
     defaultStore: {
       group: 'State',
@@ -486,7 +486,7 @@ export const options = defineOptions(
       default: 'info',
       check: oneOf(['info', 'debug']),
       java: ['metrics.recording.level'],
-      doc: 'debug adds a series per node and per store.',
+      doc: 'debug adds series per node, per store and for the latency of each task.',
     },
     registry: {
       group: 'Observing',

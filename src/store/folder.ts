@@ -244,7 +244,7 @@ export type CleaningOptions = {
   readonly stateDir: string
   readonly application: string
   /** Tasks whose folders stay: those owned, as active or standby. */
-  readonly keep: ReadonlySet<string>
+  readonly keep: { has(taskId: string): boolean }
   /** Only what was not written to for so long goes. */
   readonly olderThanMs: number
   readonly clock?: Clock
@@ -264,6 +264,8 @@ export async function cleanFolders(options: CleaningOptions): Promise<string[]> 
     if (clock.now() - (await writtenAt(path)) < olderThanMs) continue
     const manifest = await readManifest(path).catch(() => null)
     if (manifest === null || manifest.application !== application) continue
+    // It may have come back while the files were looked at.
+    if (keep.has(taskId) || openHere.has(path)) continue
     await guardFiles(path, 'delete', () => rm(path, { recursive: true, force: true }))
     deleted.push(taskId)
     options.logger?.info(`deleted the state folder of task ${taskId}, which lives elsewhere now`, { path })
