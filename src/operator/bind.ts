@@ -83,7 +83,6 @@ class Binding {
       sources,
       init: () => initAll(lives, 0),
       close: () => closeAll(lives),
-      fetchAhead: () => undefined,
     }
   }
 

@@ -148,6 +148,4 @@ export type BoundSubtopology = {
   init(): MaybePromise<void>
   /** Calls every processor's close; the first error is thrown after all were called. */
   close(): MaybePromise<void>
-  /** What was asked for by `prefetch` since the last call: resolves when it is in memory. */
-  fetchAhead(): MaybePromise<void>
 }

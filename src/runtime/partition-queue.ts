@@ -84,6 +84,24 @@ export class PartitionQueue {
     if (chunk.lastStableOffset > this.endOffset) this.endOffset = chunk.lastStableOffset
   }
 
+  /** Tells the source's stores which keys a chunk holds. What can't be read is left for when it is its turn. */
+  prefetch(chunk: FetchedChunk): void {
+    const { prefetch, keySerde } = this.source
+    if (prefetch === null) return
+    const cursor = this.#cursorOver(chunk)
+    try {
+      while (cursor.next()) {
+        if (cursor.keyStart < 0) continue
+        const headers = cursor.headerCount === 0 ? noHeaders : cursor.headers()
+        const key = keySerde.read(cursor.buffer, cursor.keyStart, cursor.keyEnd, this.topic, headers)
+        if (isPromise(key)) return
+        prefetch(key, cursor.timestamp)
+      }
+    } catch {
+      // The record loop meets the same error, and has a handler for it.
+    }
+  }
+
   /** Puts the next record at the head. False: there is none (yet). */
   advance(): MaybePromise<boolean> {
     this.hasHead = false
@@ -127,7 +145,12 @@ export class PartitionQueue {
     const chunk = this.#chunks.shift()
     if (chunk === undefined) return false
     this.#chunk = chunk
-    this.#cursor = new BatchCursor({
+    this.#cursor = this.#cursorOver(chunk)
+    return true
+  }
+
+  #cursorOver(chunk: FetchedChunk): BatchCursor {
+    return new BatchCursor({
       topic: this.topic,
       partition: this.partition,
       buffer: chunk.buffer,
@@ -137,7 +160,6 @@ export class PartitionQueue {
       aborted: chunk.aborted,
       batchBytesMax: this.#batchBytesMax,
     })
-    return true
   }
 
   #finish(): void {

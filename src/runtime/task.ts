@@ -117,6 +117,8 @@ export class Task implements TaskContext {
   #streamTime = -1
   #idleSince: number | null = null
   #inHand: PartitionQueue | null = null
+  /** State that is being read for chunks that wait. */
+  #ahead: Promise<unknown> | null = null
   #recordsAtCut = 0
   #state: 'created' | 'running' | 'closed' = 'created'
 
@@ -180,6 +182,25 @@ export class Task implements TaskContext {
       return
     }
     queue.enqueue(chunk)
+    if (queue.source.prefetch !== null && this.state.mayMiss) this.#lookAhead(queue, chunk)
+  }
+
+  /**
+   * The state that a whole chunk will need is read with one request for each store, before its first record: after it
+   * the record loop finds everything in memory.
+   */
+  #lookAhead(queue: PartitionQueue, chunk: FetchedChunk): void {
+    queue.prefetch(chunk)
+    const loading = this.state.load()
+    if (loading === undefined) return
+    const ahead = loading
+      .catch(() => {
+        // Who asks for the key meets the failure, and says what it was asked for.
+      })
+      .finally(() => {
+        if (this.#ahead === ahead) this.#ahead = null
+      })
+    this.#ahead = this.#ahead === null ? ahead : Promise.all([this.#ahead, ahead])
   }
 
   #addInput(bound: BoundSubtopology, input: TaskInput): void {
@@ -223,6 +244,11 @@ export class Task implements TaskContext {
 
   #run(doneBefore: number, budget: number): MaybePromise<number> {
     let done = doneBefore
+    if (this.#ahead !== null) {
+      const { length } = this.#heap
+      // What is ahead of the look-ahead goes on.
+      if (length === 0) return this.#ahead.then(() => (this.held ? done : this.#run(done, budget)))
+    }
     while (done < budget && !this.commitRequested) {
       const heads = this.#fillHeads()
       if (heads !== undefined) return heads.then(() => (this.held ? done : this.#run(done, budget)))

@@ -285,6 +285,8 @@ export type TaskState = {
    * an eviction meets a dirty entry. Costs a comparison where nothing is to be done.
    */
   relieve(): MaybePromise<void>
+  /** Some store would have to ask its engine for a key that isn't in memory: looking ahead pays. */
+  readonly mayMiss: boolean
   /** Reads what stores were told to `want`: one request to the engine per store. Not awaited, it still helps. */
   load(): MaybePromise<void>
   /** Bytes that a crash would lose: when over the bound, commit now. */

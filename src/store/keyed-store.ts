@@ -75,6 +75,10 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     if (this.notes.count > this.#entriesMax) this.#evictEldest(timestamp, headers)
   }
 
+  get mayMiss(): boolean {
+    return !this.#complete
+  }
+
   want(key: unknown): void {
     if (this.#complete) return
     const id = this.#codec.id(key)

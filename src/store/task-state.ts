@@ -273,6 +273,13 @@ class LayeredState implements TaskState {
     return this.#tally.cached
   }
 
+  get mayMiss(): boolean {
+    for (const store of this.#list) {
+      if ((store instanceof KeyedStore || store instanceof TimedStore) && store.mayMiss) return true
+    }
+    return false
+  }
+
   load(): MaybePromise<void> {
     let waiting: Promise<void>[] | null = null
     for (const store of this.#list) {

@@ -426,6 +426,11 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   // ------------------------------------------------------------------------------------------------------- engine
 
+  /** What comes in the order of time is above the floor soon after a restart, and after an eviction of old entries. */
+  get mayMiss(): boolean {
+    return this.#floor > this.notes.observedTime
+  }
+
   want(key: unknown, time: number): void {
     if (time >= this.#floor || time < this.visibleFrom) return
     const id = this.idOf(key)
