@@ -8,7 +8,7 @@ import type { Clock } from '../base/clock.ts'
 import { version } from '../base/version.ts'
 import type { Hooks } from '../runtime/hooks.ts'
 import type { ApplicationState, ApplicationStatus } from '../runtime/status.ts'
-import { type MetricName, type MetricSpec, metricTable } from './table.ts'
+import { type MetricName, type MetricSpec, metricTable, rocksMetrics } from './table.ts'
 
 export type MetricsOptions = {
   readonly applicationId: string
@@ -162,7 +162,7 @@ export class Metrics {
         this.#progress.set(task, (progress = { recordTimestamp: -1, lags: new Map() }))
       return progress
     }
-    return {
+    const hooks: Hooks = {
       state: (state) => {
         this.#closing = state === 'pending-shutdown' || state === 'not-running'
       },
@@ -248,6 +248,16 @@ export class Metrics {
         this.#set('millrace_generation', {}, generation)
       },
       cache: (task, bytes) => this.#set('millrace_cache_bytes', { task }, bytes),
+    }
+    if (this.#options.level !== 'debug') return hooks
+    return {
+      ...hooks,
+      engine: (task, figures) => {
+        for (const [figure, name] of Object.entries(rocksMetrics)) {
+          const value = figures[figure]
+          if (value !== undefined) this.#set(name, { task }, value)
+        }
+      },
     }
   }
 

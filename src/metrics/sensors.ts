@@ -2,7 +2,7 @@
  * Kafka Streams' sensors, each with the metrics that tell the same here, or with the reason why there is none. A rate
  * is `rate()` over a counter, an average or a maximum a quantile over a histogram, so those are no metrics of their own.
  */
-import type { MetricName } from './table.ts'
+import { type MetricName, rocksMetrics } from './table.ts'
 
 export type SensorMapping = {
   readonly group: string
@@ -13,7 +13,7 @@ export type SensorMapping = {
 }
 
 const jmxOnly = 'An average or a ratio over a sliding window, which a Prometheus query computes.'
-const rocksdb = 'The binding gives no statistics, and only a few properties as text.'
+const rocksdb = 'The binding gives no statistics.'
 
 export const sensorMappings: readonly SensorMapping[] = [
   // stream-metrics
@@ -333,9 +333,9 @@ export const sensorMappings: readonly SensorMapping[] = [
   },
   {
     group: 'stream-state-metrics',
-    sensors: ['estimate-num-keys', 'size-all-mem-tables', 'block-cache-usage', 'other RocksDB properties'],
-    metrics: [],
-    note: rocksdb,
+    sensors: Object.keys(rocksMetrics),
+    metrics: Object.values(rocksMetrics),
+    note: 'Per task: its stores share one RocksDB. Read after each write. Not with classic-level or stores in memory.',
   },
   // stream-record-cache-metrics
   {

@@ -3,6 +3,8 @@
  * All carry the label `application`; times are seconds and sizes bytes, as Prometheus has it. `debug` metrics have a
  * series per node, per store or per task and bucket, and exist at `metricsLevel: 'debug'` only.
  */
+import type { rocksFigures } from '../store/level-engine.ts'
+
 export type MetricSpec = {
   readonly kind: 'counter' | 'gauge' | 'histogram'
   readonly help: string
@@ -220,6 +222,140 @@ export const metricTable = {
     help: 'Changelog offset that the store stands for.',
   },
 
+  // ------------------------------------------------------------------------------------------ RocksDB
+  millrace_rocksdb_errors: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Errors of its background work.',
+  },
+  millrace_rocksdb_block_cache_capacity_bytes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Most that its block cache may hold.',
+  },
+  millrace_rocksdb_block_cache_pinned_bytes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Blocks in the cache that are in use.',
+  },
+  millrace_rocksdb_block_cache_bytes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: What its block cache holds.',
+  },
+  millrace_rocksdb_compaction_pending: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: 1: a compaction waits.',
+  },
+  millrace_rocksdb_active_memtable_bytes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: The memtable that is written to.',
+  },
+  millrace_rocksdb_memtables_bytes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Memtables that are not flushed.',
+  },
+  millrace_rocksdb_keys: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Entries, estimated.',
+  },
+  millrace_rocksdb_pending_compaction_bytes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: What compactions must rewrite, estimated.',
+  },
+  millrace_rocksdb_table_readers_bytes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Indexes and filters outside the block cache, estimated.',
+  },
+  millrace_rocksdb_live_files_bytes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Files of the latest version.',
+  },
+  millrace_rocksdb_flush_pending: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: 1: a flush waits.',
+  },
+  millrace_rocksdb_active_memtable_deletes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Deletions in the memtable that is written to.',
+  },
+  millrace_rocksdb_immutable_memtable_deletes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Deletions in memtables that wait for a flush.',
+  },
+  millrace_rocksdb_active_memtable_entries: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Entries in the memtable that is written to.',
+  },
+  millrace_rocksdb_immutable_memtable_entries: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Entries in memtables that wait for a flush.',
+  },
+  millrace_rocksdb_immutable_memtables: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Memtables that wait for a flush.',
+  },
+  millrace_rocksdb_live_versions: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Versions of the files that something still reads.',
+  },
+  millrace_rocksdb_running_compactions: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Compactions under way.',
+  },
+  millrace_rocksdb_running_flushes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: Flushes under way.',
+  },
+  millrace_rocksdb_all_memtables_bytes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: All memtables, those pinned by scans included.',
+  },
+  millrace_rocksdb_files_bytes: {
+    kind: 'gauge',
+    labels: ['task'],
+    level: 'debug',
+    help: 'RocksDB: All files, those of older versions included.',
+  },
+
   // ------------------------------------------------------------------------------------------ restore
   millrace_restoring_tasks: {
     kind: 'gauge',
@@ -246,3 +382,29 @@ export const metricTable = {
 } as const satisfies { readonly [name: string]: MetricSpec }
 
 export type MetricName = keyof typeof metricTable
+
+/** Where each property of RocksDB goes. */
+export const rocksMetrics: { readonly [figure in (typeof rocksFigures)[number]]: MetricName } = {
+  'background-errors': 'millrace_rocksdb_errors',
+  'block-cache-capacity': 'millrace_rocksdb_block_cache_capacity_bytes',
+  'block-cache-pinned-usage': 'millrace_rocksdb_block_cache_pinned_bytes',
+  'block-cache-usage': 'millrace_rocksdb_block_cache_bytes',
+  'compaction-pending': 'millrace_rocksdb_compaction_pending',
+  'cur-size-active-mem-table': 'millrace_rocksdb_active_memtable_bytes',
+  'cur-size-all-mem-tables': 'millrace_rocksdb_memtables_bytes',
+  'estimate-num-keys': 'millrace_rocksdb_keys',
+  'estimate-pending-compaction-bytes': 'millrace_rocksdb_pending_compaction_bytes',
+  'estimate-table-readers-mem': 'millrace_rocksdb_table_readers_bytes',
+  'live-sst-files-size': 'millrace_rocksdb_live_files_bytes',
+  'mem-table-flush-pending': 'millrace_rocksdb_flush_pending',
+  'num-deletes-active-mem-table': 'millrace_rocksdb_active_memtable_deletes',
+  'num-deletes-imm-mem-tables': 'millrace_rocksdb_immutable_memtable_deletes',
+  'num-entries-active-mem-table': 'millrace_rocksdb_active_memtable_entries',
+  'num-entries-imm-mem-tables': 'millrace_rocksdb_immutable_memtable_entries',
+  'num-immutable-mem-table': 'millrace_rocksdb_immutable_memtables',
+  'num-live-versions': 'millrace_rocksdb_live_versions',
+  'num-running-compactions': 'millrace_rocksdb_running_compactions',
+  'num-running-flushes': 'millrace_rocksdb_running_flushes',
+  'size-all-mem-tables': 'millrace_rocksdb_all_memtables_bytes',
+  'total-sst-files-size': 'millrace_rocksdb_files_bytes',
+}

@@ -79,6 +79,8 @@ export type Hooks = {
   rebalanced?(generation: number, active: number, standby: number, durationMs: number): void
   /** Bytes of deserialised state in memory. */
   cache?(task: string, bytes: number): void
+  /** What the engine of the task's stores says of itself, after a write; by its own names. */
+  engine?(task: string, figures: Readonly<Record<string, number>>): void
 }
 
 /** Several watchers as one; one that throws is left out of the call, never of the work. */

@@ -894,6 +894,7 @@ export class StreamThread {
     await state.persist()
     hooks.persisted?.(id, bytes, performance.now() - started)
     hooks.cache?.(id, state.cachedBytes)
+    hooks.engine?.(id, state.figures())
   }
 
   /** Repartition topics hold a record until it is committed downstream, and no longer. */

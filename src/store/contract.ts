@@ -294,6 +294,8 @@ export type TaskState = {
   /** Bytes committed but not yet in the engine. */
   readonly pendingBytes: number
   readonly cachedBytes: number
+  /** What the engine says of itself, by its own names; empty where it says nothing. */
+  figures(): Readonly<Record<string, number>>
   /**
    * Stores to read from, as they were at the last commit: for queries. Good until the next `settle`; ask again then.
    * Stores that live in memory only have no bytes of the past: they answer as they are.

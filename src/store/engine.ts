@@ -28,6 +28,8 @@ export type Engine = {
   batch(): EngineBatch
   /** Removes the keys in [from, to); not atomic. */
   clear(from: Buffer, to: Buffer): MaybePromise<void>
+  /** What it says of itself, by its own names; only some do. */
+  figures?(): Readonly<Record<string, number>>
   close(): Promise<void>
 }
 

@@ -18,6 +18,32 @@ const chunkRows = 512
 const bytesMin = 256 * 1024
 const openFilesMax = 64
 
+/** Properties of RocksDB that are numbers, without their prefix `rocksdb.`. */
+export const rocksFigures = [
+  'background-errors',
+  'block-cache-capacity',
+  'block-cache-pinned-usage',
+  'block-cache-usage',
+  'compaction-pending',
+  'cur-size-active-mem-table',
+  'cur-size-all-mem-tables',
+  'estimate-num-keys',
+  'estimate-pending-compaction-bytes',
+  'estimate-table-readers-mem',
+  'live-sst-files-size',
+  'mem-table-flush-pending',
+  'num-deletes-active-mem-table',
+  'num-deletes-imm-mem-tables',
+  'num-entries-active-mem-table',
+  'num-entries-imm-mem-tables',
+  'num-immutable-mem-table',
+  'num-live-versions',
+  'num-running-compactions',
+  'num-running-flushes',
+  'size-all-mem-tables',
+  'total-sst-files-size',
+] as const
+
 type Callback<T = void> = (error: Error | null | undefined, result: T) => void
 
 // The parts of the two packages that are used here; neither has types that fit.
@@ -37,6 +63,7 @@ type RocksDb = {
   batch(): ChainedBatch & { write(options: object, callback: Callback): void }
   iterator(options: object): RocksIterator
   clear(options: object, callback: Callback): void
+  getProperty(name: string): string
 }
 type ClassicLevel = {
   open(options: object): Promise<void>
@@ -76,6 +103,7 @@ async function openRocks({ folder, bytesMax }: LevelOptions): Promise<Engine> {
     'open',
     call((done) => db.open({ createIfMissing: true, ...sizes(bytesMax) }, done)),
   )
+  let closed = false
   return {
     name: 'rocksdb',
     getMany: (keys) =>
@@ -113,11 +141,23 @@ async function openRocks({ folder, bytesMax }: LevelOptions): Promise<Engine> {
         'clear',
         call((done) => db.clear({ gte: from, lt: to }, done)),
       ),
-    close: () =>
-      guard(
+    figures() {
+      const figures: Record<string, number> = {}
+      // The binding does not look whether there still is a database.
+      if (closed) return figures
+      for (const name of rocksFigures) {
+        const text = db.getProperty(`rocksdb.${name}`)
+        if (text !== '') figures[name] = Number(text)
+      }
+      return figures
+    },
+    close() {
+      closed = true
+      return guard(
         'close',
         call((done) => db.close(done)),
-      ),
+      )
+    },
   }
 }
 

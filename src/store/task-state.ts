@@ -273,6 +273,10 @@ class LayeredState implements TaskState {
     return this.#tally.cached
   }
 
+  figures(): Readonly<Record<string, number>> {
+    return this.#engine.figures?.() ?? {}
+  }
+
   get mayMiss(): boolean {
     for (const store of this.#list) {
       if ((store instanceof KeyedStore || store instanceof TimedStore) && store.mayMiss) return true

@@ -7,6 +7,7 @@ import { silentLogger } from '../../src/base/logger.ts'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import { tumbling } from '../../src/dsl/windows.ts'
 import { connect } from '../../src/kafka/index.ts'
+import { rocksMetrics } from '../../src/metrics/table.ts'
 import type { Config } from '../../src/runtime/options.ts'
 import { serdes } from '../../src/serde/serdes.ts'
 import { Millrace } from '../../src/service/millrace.ts'
@@ -163,9 +164,14 @@ test('service: at level debug, series per node, store and task', async () => {
   await world.settled()
   const seen = await until(
     app,
-    (now) => (now.value('millrace_store_offset', 'store="counts"') ?? 0) > 0,
-    'the offset of the store',
+    (now) =>
+      (now.value('millrace_store_offset', 'store="counts"') ?? 0) > 0 &&
+      (now.value('millrace_rocksdb_keys', 'task="0_0"') ?? 0) > 0,
+    'the offset of the store, and what RocksDB says of itself',
   )
+  for (const name of Object.values(rocksMetrics)) expect([name, seen.value(name)]).not.toEqual([name, null])
+  expect(seen.value('millrace_rocksdb_memtables_bytes')).toBeGreaterThan(0)
+  expect(seen.value('millrace_rocksdb_errors')).toBe(0)
   expect(seen.value('millrace_node_records_dropped_total', 'task="0_1"', 'reason="null-key"')).toBe(2)
   expect(seen.value('millrace_task_record_latency_seconds_count')).toBe(
     seen.value('millrace_record_latency_seconds_count'),
