@@ -76,8 +76,10 @@ export class TimeGroups {
     }
   }
 
-  *oldestFirst(): Generator<readonly LiveEntry[]> {
+  /** Groups that lie wholly before a time; all where none is given. */
+  *oldestFirst(before = Number.POSITIVE_INFINITY): Generator<readonly LiveEntry[]> {
     for (const id of [...this.#ids]) {
+      if ((id + 1) * this.#spanMs > before) return
       const group = this.#groups.get(id)
       if (group !== undefined) yield group.entries
     }

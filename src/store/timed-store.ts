@@ -35,6 +35,14 @@ type Bucket = {
   floor: number
 }
 
+/** A part of the retention, and a whole part of a segment, so that a segment's entries are whole groups. */
+function groupSpanMs({ retentionMs, segmentIntervalMs }: WindowStoreSpec | SessionStoreSpec): number {
+  const parts = [60, 30, 20, 12, 10, 6, 5, 4, 3, 2].find(
+    (count) => segmentIntervalMs % count === 0 && segmentIntervalMs / count >= retentionMs / 4,
+  )
+  return segmentIntervalMs / (parts ?? 1)
+}
+
 export abstract class TimedStore extends LayeredStore<LiveEntry> {
   declare readonly spec: WindowStoreSpec | SessionStoreSpec
   protected readonly codec: KeyCodec
@@ -67,7 +75,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     this.#retentionMs = spec.retentionMs
     this.#segmentMs = spec.segmentIntervalMs
     this.#hiddenSlackMs = spec.kind === 'window' && spec.emitOnClose ? 0 : 1
-    this.groups = new TimeGroups(spec.emitOnClose ? 1 : spec.segmentIntervalMs)
+    this.groups = new TimeGroups(spec.emitOnClose ? 1 : groupSpanMs(spec))
     this.#floor = this.pinned || offset === null ? Number.NEGATIVE_INFINITY : notes.observedTime + 1
     this.#liveFrom = this.#firstLive(notes.observedTime)
   }
@@ -253,6 +261,22 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   #dropHollow(): void {
     for (const id of this.#hollow) if (this.#buckets.get(id)?.entries.length === 0) this.#buckets.delete(id)
     this.#hollow = []
+  }
+
+  /**
+   * What retention hides is not read again. A segment is a minute at least, which for a join of two seconds is thirty
+   * times what it looks at: so what is hidden leaves memory as soon as it is settled, not when its segment goes.
+   */
+  override persisted(): void {
+    super.persisted()
+    // Emit on close reads what is hidden.
+    if (this.pinned || this.spec.emitOnClose) return
+    for (const group of this.groups.oldestFirst(this.visibleFrom)) {
+      for (const entry of group.slice()) {
+        if ((entry.flags & (unsettled | flag.detached)) !== 0 || this.#loading.has(entry.id)) continue
+        this.#evict(entry)
+      }
+    }
   }
 
   #evict(entry: LiveEntry): void {
