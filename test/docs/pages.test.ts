@@ -1,6 +1,6 @@
 /** What README.md and docs/ say holds: examples compile and do what they assert, links lead somewhere, lists are whole. */
 import { execFile } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -86,6 +86,21 @@ test('docs: every page is in the index', () => {
   const listed = new Set(linksOf('docs/README.md').map(({ to }) => to))
   const own = /^docs\/[^/]+\.md$/
   expect(pages.filter((page) => own.test(page) && page !== 'docs/README.md' && !listed.has(page))).toEqual([])
+})
+
+test('docs: the tests that guarantees.md names are there', () => {
+  const tests = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.ts'))
+    .flatMap((file) => [
+      ...readFileSync(join(root, 'test', file), 'utf8').matchAll(/\btest\(\s*(['`])(.+?)\1/g),
+    ])
+    .map(([, , name = '']) =>
+      name.split(/\$\{[^}]*\}/).map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')),
+    )
+    .map((parts) => new RegExp(`^${parts.join('.+')}$`))
+  const named = [...textOf('docs/guarantees.md').matchAll(/`([a-z]+: [^`]+)`/g)].map(([, name = '']) => name)
+  expect(named.length).toBeGreaterThan(4)
+  expect(named.filter((name) => !tests.some((pattern) => pattern.test(name)))).toEqual([])
 })
 
 test('docs: every alert has its section in operations.md', () => {
