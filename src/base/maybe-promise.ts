@@ -5,7 +5,9 @@
 export type MaybePromise<T> = T | Promise<T>
 
 export function isPromise(value: unknown): value is Promise<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  )
 }
 
 /** Runs `next` with the value, at once where the value is there. */
