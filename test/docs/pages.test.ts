@@ -6,6 +6,17 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { projectFiles } from '../../src/cli/commands/init.ts'
+import {
+  BranchedKStream,
+  CogroupedKStream,
+  KGroupedStream,
+  KGroupedTable,
+  KStream,
+  KTable,
+  SessionWindowedKStream,
+  StreamsBuilder,
+  TimeWindowedKStream,
+} from '../../src/index.ts'
 import { anchorsOf, examples, linksOf, pages, root, textOf } from './pages.ts'
 
 let folder: string
@@ -67,6 +78,18 @@ describe('docs: an example that asserts, it does what it says', () => {
     )
     await import(/* @vite-ignore */ pathToFileURL(path).href)
   })
+})
+
+test('docs: every operator of the DSL is in an example', () => {
+  const classes = [StreamsBuilder, KStream, KTable, KGroupedStream, KGroupedTable, TimeWindowedKStream]
+    .concat([SessionWindowedKStream, CogroupedKStream, BranchedKStream] as never)
+    .map(({ prototype }) => Object.getOwnPropertyDescriptors(prototype))
+  const operators = new Set(classes.flatMap((descriptors) => Object.keys(descriptors)))
+  operators.delete('constructor')
+  const code = examples.filter(({ page }) => page.startsWith('docs/dsl/')).map((example) => example.code)
+  const shown = new Set(code.flatMap((text) => [...text.matchAll(/\.(\w+)\b/g)].map(([, name]) => name)))
+  expect([...operators].filter((name) => !shown.has(name))).toEqual([])
+  expect(operators.size).toBeGreaterThan(35)
 })
 
 test('docs: links, they lead to a file and a heading that are there', () => {
