@@ -114,6 +114,9 @@ export type ThreadOptions = {
   readonly progress?: Progress | null
 }
 
+/** What runs between two turns; of a slot: its task, opened, comes in. */
+type Action = { readonly slot: Slot | null; readonly run: () => Promise<void> }
+
 type Slot = {
   readonly assignment: TaskAssignment
   state: TaskStatus['state']
@@ -158,7 +161,7 @@ export class StreamThread {
   readonly #slots = new Map<string, Slot>()
   readonly #byPartition = new Map<string, Slot>()
   /** Between two turns of the loop, one after another. */
-  readonly #actions: (() => Promise<void>)[] = []
+  readonly #actions: Action[] = []
   readonly #partitionCounts = new Map<string, number>()
   readonly #admitted: FetchedChunk[] = []
   #state: ThreadStatus['state'] = 'created'
@@ -427,7 +430,7 @@ export class StreamThread {
       try {
         const action = this.#actions.shift()
         if (action !== undefined) {
-          await action()
+          await action.run()
           continue
         }
         if (this.#failure !== null) {
@@ -569,10 +572,10 @@ export class StreamThread {
   }
 
   /** Runs at the next boundary between two turns, with no record in hand. */
-  #between(action: () => Promise<void>): Promise<void> {
+  #between(action: () => Promise<void>, slot: Slot | null = null): Promise<void> {
     if (this.#state !== 'running' && this.#state !== 'pending-shutdown') return action()
     return new Promise((resolve, reject) => {
-      this.#actions.push(() => action().then(resolve, reject))
+      this.#actions.push({ slot, run: () => action().then(resolve, reject) })
       this.#wakeUp()
     })
   }
@@ -655,6 +658,11 @@ export class StreamThread {
     await slot.fence()
     const output = this.#output
     const { task, inputs } = await this.#opening.open(assignment, output, () => !slot.cancelled)
+    if (slot.cancelled) {
+      // Whoever closes the slot waits for this, and the loop may wait for him.
+      await task.close('dirty')
+      return
+    }
     await this.#between(async () => {
       if (slot.cancelled || output !== this.#output) {
         await task.close('dirty')
@@ -675,7 +683,7 @@ export class StreamThread {
         this.#fetcher.add(input, input.position)
       }
       this.#options.owner.running(assignment.id)
-    })
+    }, slot)
   }
 
   #follow(slot: Slot): Promise<void> {
@@ -699,6 +707,9 @@ export class StreamThread {
       this.#fetcher.remove(input)
     }
     await this.#restorer.stop(assignment.id)
+    // An opening that waits for the loop: it is the loop that waits here.
+    const arriving = this.#actions.findIndex((action) => action.slot === slot)
+    if (arriving >= 0) await this.#actions.splice(arriving, 1)[0]?.run()
     if (slot.task === null) await slot.opened.catch(() => undefined)
     const { task } = slot
     slot.task = null

@@ -1,6 +1,6 @@
 /** Whole applications on the embedded Kafka: what is committed in the end is what the input says, whatever happens. */
 import { expect, test } from 'vitest'
-import { applicationId, countTopology, repartitionedTopology, World } from './scenario.ts'
+import { applicationId, countTopology, repartitionedTopology, throwingTopology, World } from './scenario.ts'
 
 test('application: a windowed count, from start to close', async () => {
   await using world = await World.open()
@@ -137,4 +137,19 @@ test('application: Kafka is away for a while, longer than a session, then everyt
   await world.kafka.acceptConnections()
   await world.input(200)
   await world.settled('windows', 15_000)
+})
+
+test('application: a task that fails while others are being opened, it ends and does not hang', async () => {
+  for (let round = 0; round < 4; round++) {
+    await using world = await World.open({ events: 12, counts: 1 })
+    await world.input(100, 'events', 12)
+    const app = world.app(throwingTopology())
+    const failed = new Promise<void>((resolve) => {
+      app.onState((state) => (state === 'error' ? resolve() : undefined))
+    })
+    // It may fail before it has started.
+    await app.start().catch(() => undefined)
+    await failed
+    expect(app.error?.code).toBe('PROCESSING_FAILED')
+  }
 })

@@ -44,6 +44,19 @@ export function repartitionedTopology(): Topology {
   return builder.build()
 }
 
+/** Fails at its first record. */
+export function throwingTopology(): Topology {
+  const text = serdes.string()
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .mapValues((): string => {
+      throw new Error('never')
+    })
+    .to('counts', { valueSerde: text })
+  return builder.build()
+}
+
 export class World {
   readonly kafka: EmbeddedKafka
   readonly stateDir: string
