@@ -7,13 +7,13 @@ import { silentLogger } from '../../src/base/logger.ts'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import { tumbling } from '../../src/dsl/windows.ts'
 import { connect } from '../../src/kafka/index.ts'
-import { rocksMetrics } from '../../src/metrics/table.ts'
+import { metricTable, rocksMetrics } from '../../src/metrics/table.ts'
 import type { Config } from '../../src/runtime/options.ts'
 import { serdes } from '../../src/serde/serdes.ts'
 import { Millrace } from '../../src/service/millrace.ts'
 import type { Topology } from '../../src/topology/topology.ts'
 import { BatchBuilder } from '../../src/wire/batch-builder.ts'
-import { applicationId, countTopology, World } from '../runtime/scenario.ts'
+import { applicationId, countTopology, throwingTopology, World } from '../runtime/scenario.ts'
 
 function serve(world: World, topology: Topology, config: Partial<Config> = {}): Millrace {
   const app = new Millrace(topology, {
@@ -33,6 +33,9 @@ function serve(world: World, topology: Topology, config: Partial<Config> = {}): 
   return app
 }
 
+/** Metrics of which any of these tests has seen a series. */
+const told = new Set<string>()
+
 /** The series of the last scrape; a metric with several is their sum. */
 class Scrape {
   readonly #series: { readonly name: string; readonly labels: string; readonly value: number }[] = []
@@ -40,8 +43,9 @@ class Scrape {
   constructor(text: string) {
     for (const line of text.split('\n')) {
       const match = /^(millrace_\w+)(?:\{(.*)\})? (\S+)$/.exec(line)
-      if (match !== null)
-        this.#series.push({ name: match[1] ?? '', labels: match[2] ?? '', value: Number(match[3]) })
+      if (match === null) continue
+      this.#series.push({ name: match[1] ?? '', labels: match[2] ?? '', value: Number(match[3]) })
+      told.add((match[1] ?? '').replace(/_(bucket|sum|count)$/, ''))
     }
   }
 
@@ -144,8 +148,19 @@ test('service: state in memory, the restore is counted', async () => {
   await world.settled()
   await first.close()
   const logged = world.kafka.records('app-counts-changelog').length
-  const second = serve(world, countTopology(), { defaultStore: 'memory' })
+  const early: Promise<string>[] = []
+  const second: Millrace = serve(world, countTopology(), {
+    defaultStore: 'memory',
+    hooks: {
+      restore: ({ phase }) => (phase === 'start' ? early.push(second.registry.metrics()) : undefined),
+    },
+  })
   await second.start()
+  const remaining = (await Promise.all(early)).map((text) =>
+    new Scrape(text).value('millrace_restore_remaining_records'),
+  )
+  // The one that is told of last sees both, or its own if the first has ended.
+  expect(remaining.at(-1)).toBeGreaterThan(0)
   const seen = await scrape(second)
   expect(seen.value('millrace_restore_records_total')).toBe(logged)
   expect(seen.value('millrace_restores_total', 'how="ended"')).toBe(2)
@@ -178,18 +193,43 @@ test('service: at level debug, series per node, store and task', async () => {
   )
 })
 
-test('service: a function that throws, what was rolled back is counted by its code', async () => {
-  await using world = await World.open()
-  await world.input(10)
+test('service: punctuations of both kinds are counted, at level debug by node', async () => {
+  await using world = await World.open({ events: 1, counts: 1 })
+  await world.input(50, 'events', 1)
   const text = serdes.string()
   const builder = new StreamsBuilder()
   builder
     .stream('events', { keySerde: text, valueSerde: text })
-    .mapValues((): string => {
-      throw new Error('never')
-    })
-    .to('counts', { valueSerde: text })
-  const app = serve(world, builder.build())
+    .processValues<string>(
+      () => ({
+        init(context) {
+          context.schedule('10s', 'stream-time', () => {})
+          context.schedule('20ms', 'wall-clock', () => {})
+        },
+        process() {},
+      }),
+      { name: 'tick', valueSerde: text },
+    )
+    .to('counts')
+  const app = serve(world, builder.build(), { metricsLevel: 'debug' })
+  await app.start()
+  const seen = await until(
+    app,
+    (now) =>
+      now.value('millrace_records_processed_total') === 50 &&
+      (now.value('millrace_punctuations_total', 'type="wall-clock"') ?? 0) > 1,
+    'the second tick of the wall clock',
+  )
+  // 25 s of event time, the first at the first record.
+  expect(seen.value('millrace_punctuations_total', 'type="stream-time"')).toBe(3)
+  expect(seen.value('millrace_node_punctuations_total', 'node="tick"', 'type="stream-time"')).toBe(3)
+  expect(seen.value('millrace_punctuate_seconds_total')).toBeGreaterThan(0)
+})
+
+test('service: a function that throws, what was rolled back is counted by its code', async () => {
+  await using world = await World.open()
+  await world.input(10)
+  const app = serve(world, throwingTopology())
   const failed = new Promise<void>((resolve) => {
     app.onState((state) => (state === 'error' ? resolve() : undefined))
   })
@@ -199,6 +239,9 @@ test('service: a function that throws, what was rolled back is counted by its co
   const seen = await scrape(app)
   expect(seen.value('millrace_commit_failures_total', 'code="PROCESSING_FAILED"')).toBe(1)
   expect(seen.value('millrace_records_processed_total')).toBeNull()
+  expect(seen.value('millrace_threads_failed_total')).toBe(1)
+  expect(seen.value('millrace_tasks_closed_total', 'how="dirty"')).toBe(2)
+  expect(seen.value('millrace_state', 'state="error"')).toBe(1)
   expect((await get(app, '/live')).status).toBe(503)
 })
 
@@ -284,3 +327,7 @@ function windowedWithoutAName(): Topology {
     .to('counts', { valueSerde: serdes.long() })
   return builder.build()
 }
+
+test('service: every metric there is has been seen in the tests above', () => {
+  expect(Object.keys(metricTable).filter((name) => !told.has(name))).toEqual([])
+})
