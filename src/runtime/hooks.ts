@@ -85,7 +85,6 @@ export type Hooks = {
 
 /** Several watchers as one; one that throws is left out of the call, never of the work. */
 export function allHooks(list: readonly Hooks[]): Hooks {
-  if (list.length === 1) return list[0] as Hooks
   const names = new Set(list.flatMap((hooks) => Object.keys(hooks)))
   const all: Record<string, (...args: unknown[]) => void> = {}
   for (const name of names) {
