@@ -56,7 +56,12 @@ test('logger: JSON, errors keep code and cause, rings and bigints do no harm', (
     message: 'm',
     big: '5',
     ring: {},
-    error: { name: 'StreamsError', code: 'TASK_GIVEN_UP', about: { task: '0_1' }, cause: { message: 'inner' } },
+    error: {
+      name: 'StreamsError',
+      code: 'TASK_GIVEN_UP',
+      about: { task: '0_1' },
+      cause: { message: 'inner' },
+    },
   })
 })
 
