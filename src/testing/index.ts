@@ -6,6 +6,12 @@ export type { ApiName, InterceptedRequest, Interception, Interceptor, Reaction }
 export { EmbeddedKafka, type EmbeddedKafkaOptions, type KafkaRecord } from './embedded-kafka.ts'
 export { type Generate, type GenerateContext, type GeneratedRecord, seededContext } from './generator.ts'
 export {
+  type CapturedForward,
+  type CapturedPunctuator,
+  type MockContextOptions,
+  MockProcessorContext,
+} from './mock-processor-context.ts'
+export {
   type PipeOptions,
   TestInput,
   type TestInputOptions,
