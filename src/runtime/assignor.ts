@@ -14,6 +14,7 @@
 import { assert } from '../base/assert.ts'
 import type { TopicPartition } from '../kafka/client.ts'
 import { runningLag, unknownLag } from './group-protocol.ts'
+import { partitionKey } from './partition-key.ts'
 import { compareTaskIds, formatTaskId } from './task-id.ts'
 
 export type TaskSpec = {
@@ -696,7 +697,7 @@ export function planRebalance(
   const owners = new Map<string, string | null>()
   for (const { memberId, owned } of members) {
     for (const { topic, partition } of owned) {
-      const key = `${topic} ${partition}`
+      const key = partitionKey({ topic, partition })
       // Two that say they own it: one of them is out of date, and both let go first.
       owners.set(key, owners.has(key) ? null : memberId)
     }
@@ -713,7 +714,7 @@ export function planRebalance(
       const spec = byId.get(id)
       assert(spec !== undefined, `task ${id} is one of the tasks`)
       const free = spec.partitions.every(({ topic, partition }) => {
-        const owner = owners.get(`${topic} ${partition}`)
+        const owner = owners.get(partitionKey({ topic, partition }))
         return owner === undefined || owner === memberId
       })
       if (free) {
@@ -724,8 +725,8 @@ export function planRebalance(
         if (spec.stateful && !standby.includes(id)) preparing.push(id)
       }
     }
-    const kept = new Set(partitions.map(({ topic, partition }) => `${topic} ${partition}`))
-    if (owned.some(({ topic, partition }) => !kept.has(`${topic} ${partition}`))) revoking = true
+    const kept = new Set(partitions.map(partitionKey))
+    if (owned.some((own) => !kept.has(partitionKey(own)))) revoking = true
     rounds.set(memberId, {
       active: granted,
       standby,
@@ -743,12 +744,12 @@ export function tasksByPartition(
 ): (owned: readonly TopicPartition[]) => readonly string[] {
   const tasks = new Map<string, string>()
   for (const { id, partitions } of specs) {
-    for (const { topic, partition } of partitions) tasks.set(`${topic} ${partition}`, id)
+    for (const partition of partitions) tasks.set(partitionKey(partition), id)
   }
   return (owned) => {
     const found = new Set<string>()
     for (const { topic, partition } of owned) {
-      const task = tasks.get(`${topic} ${partition}`)
+      const task = tasks.get(partitionKey({ topic, partition }))
       if (task !== undefined) found.add(task)
     }
     return [...found]

@@ -13,6 +13,7 @@ import type { Node } from '../topology/node.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
 import type { Subtopology, TopologyGraph } from '../topology/topology.ts'
 import type { Hooks } from './hooks.ts'
+import { partitionKey } from './partition-key.ts'
 import { Task, type TaskSettings } from './task.ts'
 
 export type GlobalOptions = {
@@ -31,7 +32,6 @@ export type GlobalOptions = {
 }
 
 const budget = 10_000
-const key = ({ topic, partition }: TopicPartition) => `${topic} ${partition}`
 
 const noOutput: Collector = {
   partitionCount: () => null,
@@ -120,7 +120,7 @@ export class GlobalStores {
     this.#task = task
     partitions.forEach((partition, index) => {
       const end = ends[index]?.offset ?? 0
-      if ((starts[index]?.offset ?? 0) < end) this.#ends.set(key(partition), end)
+      if ((starts[index]?.offset ?? 0) < end) this.#ends.set(partitionKey(partition), end)
     })
     const loaded = new Promise<void>((resolve, reject) => {
       this.#loaded = resolve
@@ -181,8 +181,8 @@ export class GlobalStores {
         await new Promise((resolve) => setImmediate(resolve))
       }
       for (const queue of task.queues) {
-        const end = this.#ends.get(key(queue))
-        if (end !== undefined && queue.position >= end) this.#ends.delete(key(queue))
+        const end = this.#ends.get(partitionKey(queue))
+        if (end !== undefined && queue.position >= end) this.#ends.delete(partitionKey(queue))
       }
       if (this.#ends.size === 0) this.#loaded?.()
     }

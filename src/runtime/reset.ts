@@ -12,6 +12,7 @@ import { localTasks } from '../store/folder.ts'
 import type { Topology, TopologyGraph } from '../topology/topology.ts'
 import { changelogTopic } from './internal-topics.ts'
 import { type Config, resolveConfig } from './options.ts'
+import { partitionKey } from './partition-key.ts'
 import { partitionCounts, prefixed, taskSources, topicsOf } from './source-topics.ts'
 import { memoryTopic, readTopology } from './topology-memory.ts'
 
@@ -43,8 +44,6 @@ export type ResetPlan = {
   readonly done: boolean
 }
 
-const key = ({ topic, partition }: TopicPartition) => `${topic} ${partition}`
-
 /** With the application's own settings. Local state is deleted on this machine only: run it where each copy runs. */
 export async function resetApplication(
   topology: Topology,
@@ -71,11 +70,11 @@ async function resetWith(
   const { admin } = client
   const input = await inputOf(admin, graph, applicationId, options.topics)
   const committed = await client.committed(applicationId, input)
-  const known = new Map(committed.map((one) => [key(one), one.offset]))
+  const known = new Map(committed.map((one) => [partitionKey(one), one.offset]))
   const targets = await targetsOf(admin, input, options.to ?? 'earliest', known)
   const offsets = input.map((at, index) => ({
     ...at,
-    from: known.get(key(at)) ?? null,
+    from: known.get(partitionKey(at)) ?? null,
     to: targets[index] as number,
   }))
   const deletedTopics = await internalTopicsOf(client, graph, applicationId)
@@ -157,7 +156,7 @@ async function targetsOf(
     if (!Number.isSafeInteger(to.shift)) throw invalid(`shift ${to.shift} is not a whole number of records`)
     return within(
       input.map((at, index) => {
-        const from = committed.get(key(at)) ?? range[index]?.start ?? 0
+        const from = committed.get(partitionKey(at)) ?? range[index]?.start ?? 0
         return from + to.shift
       }),
     )

@@ -15,6 +15,7 @@ import type { FetchedChunk, Fetcher, Isolation, KafkaClient, TopicPartition } fr
 import type { ChangelogRecord, TaskState } from '../store/contract.ts'
 import { BatchCursor } from '../wire/record-batch.ts'
 import type { Hooks } from './hooks.ts'
+import { partitionKey } from './partition-key.ts'
 
 export type Changelog = TopicPartition & {
   readonly store: string
@@ -49,8 +50,6 @@ type Following = {
   /** Chunks are applied one after another, also where the engine takes its time. */
   applying: Promise<void>
 }
-
-const key = ({ topic, partition }: TopicPartition) => `${topic} ${partition}`
 
 export class Restorer {
   readonly #options: RestoreOptions
@@ -156,7 +155,7 @@ export class Restorer {
         records: 0,
         applying: Promise.resolve(),
       }
-      this.#following.set(key(changelog), following)
+      this.#following.set(partitionKey(changelog), following)
       this.#report(following, 'start')
       this.#open().add(changelog, start)
     })
@@ -172,7 +171,7 @@ export class Restorer {
       offsetReset: () => 'none',
       onChunk: (chunk) => this.#onChunk(chunk),
       onEnds: (partition, highWatermark) => {
-        const following = this.#following.get(key(partition))
+        const following = this.#following.get(partitionKey(partition))
         if (following !== undefined) following.lastEnd = highWatermark
       },
       onReset: () => {},
@@ -182,7 +181,7 @@ export class Restorer {
   }
 
   #onChunk(chunk: FetchedChunk): void {
-    const following = this.#following.get(key(chunk))
+    const following = this.#following.get(partitionKey(chunk))
     if (following === undefined) {
       chunk.release()
       return
@@ -191,7 +190,7 @@ export class Restorer {
   }
 
   async #apply(following: Following, chunk: FetchedChunk): Promise<void> {
-    if (this.#following.get(key(chunk)) !== following) {
+    if (this.#following.get(partitionKey(chunk)) !== following) {
       chunk.release()
       return
     }
@@ -232,7 +231,7 @@ export class Restorer {
 
   #onError(error: StreamsError, partition: TopicPartition | null): void {
     const hit = [...this.#following.values()].filter(
-      ({ changelog }) => partition === null || key(changelog) === key(partition),
+      ({ changelog }) => partition === null || partitionKey(changelog) === partitionKey(partition),
     )
     for (const following of hit) {
       this.#leave(following)
@@ -255,7 +254,7 @@ export class Restorer {
   }
 
   #leave(following: Following): void {
-    this.#following.delete(key(following.changelog))
+    this.#following.delete(partitionKey(following.changelog))
     this.#fetcher?.remove(following.changelog)
   }
 

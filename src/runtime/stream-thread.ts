@@ -31,6 +31,7 @@ import { type CommitReason, cutGeneration, type Generation, type Guarantee } fro
 import type { Hooks } from './hooks.ts'
 import { Output } from './output.ts'
 import { CommitPace } from './pace.ts'
+import { partitionKey } from './partition-key.ts'
 import type { Progress } from './progress.ts'
 import { Restorer } from './restore.ts'
 import type { TaskAnswer, TaskQuery } from './state-query.ts'
@@ -141,8 +142,6 @@ const budgetMin = 16
 const budgetMax = 20_000
 const abortDelayMsMax = 5_000
 
-const key = ({ topic, partition }: TopicPartition) => `${topic} ${partition}`
-
 export class StreamThread {
   readonly name: string
   readonly #options: ThreadOptions
@@ -196,8 +195,8 @@ export class StreamThread {
       partitionBytesMax: settings.partitionFetchBytes,
       waitMs: settings.fetchWaitMs,
       offsetReset: (partition) => {
-        const slot = this.#byPartition.get(key(partition))
-        const input = slot?.assignment.inputs.find((one) => key(one) === key(partition))
+        const slot = this.#byPartition.get(partitionKey(partition))
+        const input = slot?.assignment.inputs.find((one) => partitionKey(one) === partitionKey(partition))
         return input === undefined ? 'none' : owner.offsetReset(input.source)
       },
       onChunk: (chunk) => this.#onChunk(chunk),
@@ -207,7 +206,9 @@ export class StreamThread {
         this.#logger.warn(
           `${partition.topic}-${partition.partition}: offset ${from} is out of range, going on at ${to}`,
         )
-        const queue = this.#byPartition.get(key(partition))?.task?.queue(partition.topic, partition.partition)
+        const queue = this.#byPartition
+          .get(partitionKey(partition))
+          ?.task?.queue(partition.topic, partition.partition)
         if (queue !== undefined) queue.fetchedTo = to
       },
       onError: (error) => this.#fail(error),
@@ -300,7 +301,7 @@ export class StreamThread {
       }
       this.#slots.set(assignment.id, slot)
       if (assignment.role === 'active')
-        for (const input of assignment.inputs) this.#byPartition.set(key(input), slot)
+        for (const input of assignment.inputs) this.#byPartition.set(partitionKey(input), slot)
       this.#options.hooks.taskCreated?.(this.name, assignment.id)
       slot.opened = this.#open(slot)
     }
@@ -375,7 +376,7 @@ export class StreamThread {
             topic: input.topic,
             partition: input.partition,
             position: queue?.position ?? -1,
-            committed: slot.committed.get(key(input)) ?? null,
+            committed: slot.committed.get(partitionKey(input)) ?? null,
             endOffset: queue === undefined || queue.endOffset < 0 ? null : queue.endOffset,
           }
         }),
@@ -399,11 +400,6 @@ export class StreamThread {
     return logged ? null : 0
   }
 
-  /** The state of a task that runs here, for queries. */
-  taskState(task: string): TaskState | null {
-    return this.#slots.get(task)?.task?.state ?? null
-  }
-
   /** Answers a query from the state of a task that is here. */
   query(request: TaskQuery): Promise<TaskAnswer> {
     return this.#queries.answer(request)
@@ -414,7 +410,7 @@ export class StreamThread {
     if (slot === undefined) return undefined
     const committed: Record<string, Record<string, number>> = {}
     for (const { topic, partition } of slot.assignment.inputs) {
-      const offset = slot.committed.get(key({ topic, partition }))
+      const offset = slot.committed.get(partitionKey({ topic, partition }))
       if (offset !== undefined) (committed[topic] ??= {})[partition] = offset
     }
     const state = slot.task?.state ?? slot.standby
@@ -434,14 +430,11 @@ export class StreamThread {
           continue
         }
         if (this.#failure !== null) {
-          const failure = this.#failure
-          this.#failure = null
-          if (!(await this.#judge(failure))) break
+          if (!(await this.#judge(this.#takeFailure()))) break
           continue
         }
         const worked = this.#paused ? 0 : this.#turn()
-        if (worked > 0) await this.#commitWhenDue(false)
-        else await this.#commitWhenDue(true)
+        await this.#commitWhenDue(worked === 0)
         this.#persistWhenDue()
         this.#purgeWhenDue()
         if (worked > 0) await immediate()
@@ -609,7 +602,7 @@ export class StreamThread {
   }
 
   #enqueue(chunk: FetchedChunk): void {
-    const slot = this.#byPartition.get(key(chunk))
+    const slot = this.#byPartition.get(partitionKey(chunk))
     if (slot === undefined || slot.task === null) {
       chunk.release()
       return
@@ -619,7 +612,9 @@ export class StreamThread {
   }
 
   #onEnds(partition: TopicPartition, endOffset: number): void {
-    const queue = this.#byPartition.get(key(partition))?.task?.queue(partition.topic, partition.partition)
+    const queue = this.#byPartition
+      .get(partitionKey(partition))
+      ?.task?.queue(partition.topic, partition.partition)
     if (queue === undefined || endOffset < 0) return
     const news = queue.endOffset < endOffset || queue.endOffset < 0
     queue.endOffset = endOffset
@@ -679,7 +674,7 @@ export class StreamThread {
       slot.task = task
       slot.state = 'running'
       for (const input of inputs) {
-        slot.committed.set(key(input), input.position)
+        slot.committed.set(partitionKey(input), input.position)
         this.#fetcher.add(input, input.position)
       }
       this.#options.owner.running(assignment.id)
@@ -702,8 +697,8 @@ export class StreamThread {
     slot.cancelled = true
     this.#slots.delete(assignment.id)
     for (const input of assignment.inputs) {
-      if (this.#byPartition.get(key(input)) !== slot) continue
-      this.#byPartition.delete(key(input))
+      if (this.#byPartition.get(partitionKey(input)) !== slot) continue
+      this.#byPartition.delete(partitionKey(input))
       this.#fetcher.remove(input)
     }
     await this.#restorer.stop(assignment.id)
@@ -826,7 +821,7 @@ export class StreamThread {
       const batch = batches[index]
       const done = produced[index]
       if (batch === undefined || done === undefined) continue
-      ends.set(key(batch), done.baseOffset + batch.builder.count)
+      ends.set(partitionKey(batch), done.baseOffset + batch.builder.count)
     }
     let changelogRecords = 0
     let inputRecords = 0
@@ -835,21 +830,22 @@ export class StreamThread {
       const slot = this.#slots.get(task.id)
       const committed = new Map<string, number>()
       for (const offset of offsets) {
-        committed.set(key(offset), offset.offset)
-        slot?.committed.set(key(offset), offset.offset)
+        committed.set(partitionKey(offset), offset.offset)
+        slot?.committed.set(partitionKey(offset), offset.offset)
       }
       const positions = new Map<string, number>()
       for (const store of task.state.stores) {
         const spec = graph.stores.get(store.name)
         if (spec === undefined || spec.changelog === null) continue
         const at = { topic: owner.changelogTopic(spec), partition: task.partition }
-        const end = spec.changelog.sourceTopic === null ? ends.get(key(at)) : committed.get(key(at))
+        const end =
+          spec.changelog.sourceTopic === null ? ends.get(partitionKey(at)) : committed.get(partitionKey(at))
         if (end !== undefined) positions.set(store.name, end)
       }
       task.state.settle(positions)
     }
     const now = this.#clock.now()
-    const partitions = new Set(batches.map(key)).size
+    const partitions = new Set(batches.map(partitionKey)).size
     for (const { topic, builder } of batches)
       if (topic.endsWith('-changelog')) changelogRecords += builder.count
     this.#pace.ended(now, partitions + generation.cuts.reduce((sum, cut) => sum + cut.offsets.length, 0))
@@ -917,7 +913,7 @@ export class StreamThread {
     const before: (TopicPartition & { offset: number })[] = []
     for (const slot of this.#slots.values()) {
       for (const input of slot.assignment.inputs) {
-        const offset = slot.committed.get(key(input))
+        const offset = slot.committed.get(partitionKey(input))
         if (offset !== undefined && offset > 0 && owner.purged(input.topic)) {
           before.push({ topic: input.topic, partition: input.partition, offset })
         }

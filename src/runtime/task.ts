@@ -27,6 +27,7 @@ import type { Subtopology, TopologyGraph } from '../topology/topology.ts'
 import { ask, deadLetterHeaders, type ErrorHandlers, type FailedRecord, toError } from './handlers.ts'
 import type { Hooks } from './hooks.ts'
 import { decodeOffsetMetadata, encodeOffsetMetadata } from './offset-metadata.ts'
+import { partitionKey } from './partition-key.ts'
 import { PartitionQueue, type RawRecord } from './partition-queue.ts'
 import type { Progress } from './progress.ts'
 import { following, PunctuationQueue } from './punctuation.ts'
@@ -171,7 +172,7 @@ export class Task implements TaskContext {
   }
 
   queue(topic: string, partition: number): PartitionQueue | undefined {
-    return this.#byPartition.get(`${topic} ${partition}`)
+    return this.#byPartition.get(partitionKey({ topic, partition }))
   }
 
   /** A chunk of one of its partitions. A promise only where reading the first record waits for something. */
@@ -222,7 +223,7 @@ export class Task implements TaskContext {
     queue.partitionTime = partitionTime
     if (partitionTime > this.#streamTime) this.#streamTime = partitionTime
     this.#queues.push(queue)
-    this.#byPartition.set(`${input.topic} ${input.partition}`, queue)
+    this.#byPartition.set(partitionKey(input), queue)
     this.#committed.set(queue, input.position)
   }
 
