@@ -40,6 +40,7 @@ export class Output implements Collector {
   /** Batches that are full, in order. */
   #full: OutgoingBatch[] = []
   #fullBytes = 0
+  #appendedBytes = 0
   #last: TopicOutput | null = null
 
   /** `counts` outlives an output that an abort throws away. */
@@ -79,10 +80,13 @@ export class Output implements Collector {
     const output = this.#topic(topic)
     let builder = output.open[partition]
     if (builder === undefined) builder = output.open[partition] = this.#builder()
+    let before = builder.bytes
     if (!builder.append(timestamp, key, keyStart, keyEnd, value, valueStart, valueEnd, headers)) {
       builder = this.#roll(output, partition, builder)
+      before = builder.bytes
       builder.append(timestamp, key, keyStart, keyEnd, value, valueStart, valueEnd, headers)
     }
+    this.#appendedBytes += builder.bytes - before
   }
 
   /** The open batch of a changelog partition, with room for so many bytes. Its bytes are referred to by the state. */
@@ -99,12 +103,9 @@ export class Output implements Collector {
       : builder
   }
 
+  /** Of the records appended since the last cut. What a cut itself writes, to changelogs, it takes at once. */
   get bytes(): number {
-    let open = 0
-    for (const { open: builders } of this.#topics.values()) {
-      for (const builder of builders) if (builder !== undefined) open += builder.bytes
-    }
-    return this.#fullBytes + open
+    return this.#appendedBytes
   }
 
   /** Everything written since the last time. */
@@ -122,6 +123,7 @@ export class Output implements Collector {
     }
     this.#full = []
     this.#fullBytes = 0
+    this.#appendedBytes = 0
     const records = batches.reduce((sum, { builder }) => sum + builder.count, 0)
     return { batches, records, bytes }
   }

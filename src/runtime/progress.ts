@@ -19,7 +19,8 @@ export class Progress {
   readonly shared: SharedArrayBuffer
   readonly #numbers: Float64Array
   readonly #text: Uint8Array
-  #name = ''
+  #task = ''
+  #topic = ''
 
   constructor(shared = new SharedArrayBuffer(numbers * 8 + 2 + textBytesMax)) {
     this.shared = shared
@@ -32,7 +33,7 @@ export class Progress {
   }
 
   record(task: string, topic: string, partition: number, offset: number): void {
-    if (this.#name !== topic + task) this.#rename(task, topic)
+    if (this.#topic !== topic || this.#task !== task) this.#rename(task, topic)
     this.#numbers[1] = partition
     this.#numbers[2] = offset
   }
@@ -47,7 +48,8 @@ export class Progress {
   }
 
   #rename(task: string, topic: string): void {
-    this.#name = topic + task
+    this.#task = task
+    this.#topic = topic
     const bytes = Buffer.from(`${task}\n${topic}`).subarray(0, textBytesMax)
     this.#text.set(bytes, 2)
     this.#text[0] = bytes.length >> 8

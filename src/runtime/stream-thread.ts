@@ -545,7 +545,8 @@ export class StreamThread {
     for (const { task } of this.#slots.values()) {
       if (task === null) continue
       dueAt = Math.min(dueAt, task.nextWallPunctuation)
-      if (task.uncommitted) dueAt = Math.min(dueAt, this.#pace.earliestAt)
+      // The end of a commit in flight wakes the loop; before it no other begins.
+      if (task.uncommitted && this.#inFlight === null) dueAt = Math.min(dueAt, this.#pace.earliestAt)
     }
     const delay = dueAt - this.#clock.now()
     if (delay <= 0) return immediate()
@@ -729,6 +730,11 @@ export class StreamThread {
     return [...this.#slots.values()].flatMap(({ task }) => task ?? [])
   }
 
+  #any(test: (task: Task) => boolean): boolean {
+    for (const { task } of this.#slots.values()) if (task !== null && test(task)) return true
+    return false
+  }
+
   async #commitWhenDue(drained: boolean): Promise<void> {
     const { settings } = this.#options
     const now = this.#clock.now()
@@ -742,10 +748,10 @@ export class StreamThread {
     if (full) reason = 'full'
     else if (now >= this.#pace.dueAt) reason = 'interval'
     else if (now >= this.#pace.earliestAt) {
-      if (this.#tasks.some((task) => task.commitRequested)) reason = 'requested'
+      if (this.#any((task) => task.commitRequested)) reason = 'requested'
       else if (drained && !this.#anyBusy) reason = 'drained'
     }
-    if (reason === null || !this.#tasks.some((task) => task.uncommitted)) return
+    if (reason === null || !this.#any((task) => task.uncommitted)) return
     await this.#quiesce()
     await this.#commit(reason)
   }
@@ -869,14 +875,15 @@ export class StreamThread {
     if (this.#persisting !== null) return
     const { settings } = this.#options
     const now = this.#clock.now()
-    const tasks = this.#tasks
     let pending = 0
     let cached = 0
-    for (const { state } of tasks) {
-      pending += state.pendingBytes
-      cached += state.cachedBytes
+    for (const { task } of this.#slots.values()) {
+      if (task === null) continue
+      pending += task.state.pendingBytes
+      cached += task.state.cachedBytes
     }
     if (cached > settings.storeCacheBytesMax) {
+      const tasks = this.#tasks
       for (const { state } of tasks) state.trim(Math.floor(settings.storeCacheBytesMax / tasks.length))
     }
     if (
@@ -885,7 +892,7 @@ export class StreamThread {
     )
       return
     this.#persistedAt = now
-    this.#persisting = Promise.all(tasks.map((task) => this.#persist(task)))
+    this.#persisting = Promise.all(this.#tasks.map((task) => this.#persist(task)))
       .then(() => undefined)
       .catch((error) => this.#fail(error))
       .finally(() => {

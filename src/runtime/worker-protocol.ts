@@ -44,13 +44,15 @@ export type FromWorker =
   | { readonly kind: 'running'; readonly task: string }
   | { readonly kind: 'lost' | 'failed'; readonly error: PlainError }
   | { readonly kind: 'status'; readonly status: ThreadStatus }
-  | { readonly kind: 'hook'; readonly name: keyof Hooks; readonly args: readonly unknown[] }
+  | { readonly kind: 'hooks'; readonly calls: readonly HookCall[] }
   | {
       readonly kind: 'log'
       readonly level: Exclude<LogLevel, 'silent'>
       readonly message: string
       readonly fields: LogFields | undefined
     }
+
+export type HookCall = { readonly name: keyof Hooks; readonly args: readonly unknown[] }
 
 export type PlainError = {
   readonly code: ErrorCode

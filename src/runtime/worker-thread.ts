@@ -188,8 +188,9 @@ export class WorkerThread implements ThreadHandle {
       case 'status':
         this.#status = message.status
         return
-      case 'hook':
-        ;(hooks[message.name] as ((...args: readonly unknown[]) => void) | undefined)?.(...message.args)
+      case 'hooks':
+        for (const { name, args } of message.calls)
+          (hooks[name] as ((...args: readonly unknown[]) => void) | undefined)?.(...args)
         return
       case 'log':
         logger[message.level](message.message, message.fields)

@@ -6,7 +6,7 @@ import { StreamsError } from '../base/errors.ts'
 import { type Logger, lineLogger } from '../base/logger.ts'
 import { connect } from '../kafka/index.ts'
 import { createGlobals, createThread, type EngineParts } from './engine.ts'
-import type { Hooks } from './hooks.ts'
+import { HookQueue } from './hook-queue.ts'
 import { type Config, resolveConfig } from './options.ts'
 import { Progress } from './progress.ts'
 import type { TaskQuery } from './state-query.ts'
@@ -19,17 +19,24 @@ const rowsAtOnce = 256
 
 class ThreadWorker {
   readonly #start: WorkerStart
-  readonly #say: (message: FromWorker) => void
+  readonly #post: (message: FromWorker) => void
   readonly #logger: Logger
+  readonly #told: HookQueue
   #thread: StreamThread | null = null
   #close: (() => Promise<void>) | null = null
 
-  constructor(start: WorkerStart, say: (message: FromWorker) => void) {
+  constructor(start: WorkerStart, post: (message: FromWorker) => void) {
     this.#start = start
-    this.#say = say
+    this.#post = post
+    this.#told = new HookQueue(start.hooks, systemClock, (calls) => post({ kind: 'hooks', calls }))
     this.#logger = lineLogger(
       ({ level, prefix, message, fields }) =>
-        say({ kind: 'log', level, message: prefix === '' ? message : `[${prefix}] ${message}`, fields }),
+        this.#say({
+          kind: 'log',
+          level,
+          message: prefix === '' ? message : `[${prefix}] ${message}`,
+          fields,
+        }),
       { level: 'debug' },
     )
   }
@@ -115,7 +122,7 @@ class ThreadWorker {
       settings,
       clock: systemClock,
       logger: this.#logger,
-      hooks: this.#hooks(),
+      hooks: this.#told.hooks,
     }
     const failed = (error: StreamsError) => this.#say({ kind: 'failed', error: toPlain(error) })
     const globals = createGlobals(parts, failed)
@@ -144,10 +151,10 @@ class ThreadWorker {
     }
   }
 
-  #hooks(): Hooks {
-    const hooks: Record<string, (...args: unknown[]) => void> = {}
-    for (const name of this.#start.hooks) hooks[name] = (...args) => this.#say({ kind: 'hook', name, args })
-    return hooks as Hooks
+  /** What watchers were told comes before what happened after it. */
+  #say(message: FromWorker): void {
+    this.#told.flush()
+    this.#post(message)
   }
 
   #report(): void {

@@ -149,8 +149,10 @@ export class BatchBuilder {
     this.keyStart = this.keyEnd = this.valueStart = this.valueEnd = -1
   }
 
+  /** Twice as large, but no larger than a full batch needs; only a record of its own kind is longer than that. */
   #grow(bytes: number): void {
-    const larger = Buffer.allocUnsafe(Math.max(this.buffer.length * 2, this.bytes + bytes))
+    const twice = Math.min(this.buffer.length * 2, this.#bytesMax + recordOverheadMax)
+    const larger = Buffer.allocUnsafe(Math.max(twice, this.bytes + bytes))
     this.buffer.copy(larger, 0, 0, this.bytes)
     this.buffer = larger
   }

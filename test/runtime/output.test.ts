@@ -23,3 +23,23 @@ test.each([{ bytes: 28 }, { bytes: 200 }])(
     expect(batches.length).toBeGreaterThan(1)
   },
 )
+
+test('output: its bytes are those of the records since the last cut, over full batches and topics', () => {
+  const output = new Output(
+    { partitionCount: async () => 1, batchBytesMax: 1_000, recordBytesMax: 10_000 },
+    new Map(),
+  )
+  const record = Buffer.alloc(100)
+  const fill = (count: number) => {
+    for (let index = 0; index < count; index++)
+      output.append(`topic-${index % 2}`, index % 3, 0, record, 0, 20, record, 20, 100, noHeaders)
+  }
+  for (const count of [200, 1, 0, 50]) {
+    fill(count)
+    const { bytes } = output
+    expect(bytes).toBeGreaterThanOrEqual(count * 100)
+    expect(bytes).toBeLessThanOrEqual(count * 120)
+    expect(output.take().records).toBe(count)
+    expect(output.bytes).toBe(0)
+  }
+})
