@@ -22,7 +22,6 @@ try {
       ? {}
       : {
           restartBroker: async () => {
-            say('the broker is killed')
             await kafka.kill(1)
             await kafka.restart(1)
           },

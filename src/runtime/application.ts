@@ -94,6 +94,8 @@ export class Millrace {
   #paused = false
   #threadsMade = 0
   #closing: Promise<void> | null = null
+  /** Threads come and go one after another. */
+  #changing: Promise<unknown> = Promise.resolve()
 
   /**
    * `app` is a topology, which runs in this thread, or the URL of a module whose default export is one or makes one:
@@ -187,7 +189,7 @@ export class Millrace {
 
   /** One more stream thread; the tasks are spread anew. Null where the topology can't be loaded by a worker. */
   async addThread(): Promise<string | null> {
-    if (this.#state !== 'rebalancing' && this.#state !== 'running') return null
+    if (!this.#isLive) return null
     if (this.#module === null || this.settings.threads === 1) {
       throw new StreamsError(
         'CONFIG_INVALID',
@@ -195,24 +197,43 @@ export class Millrace {
         { config: 'threads' },
       )
     }
-    const thread = this.#newThread()
-    await thread.start()
-    this.#pool.add(thread)
-    await this.#spread()
-    return thread.name
+    return this.#change(async () => {
+      const thread = this.#newThread()
+      try {
+        await thread.start()
+      } catch (error) {
+        await thread.stop()
+        throw error
+      }
+      if (!this.#isLive) {
+        await thread.stop()
+        return null
+      }
+      this.#take(thread)
+      await this.#spread()
+      return thread.name
+    })
   }
 
   /** One stream thread fewer; what it owns is committed and given to the others. The last one stays. */
   async removeThread(): Promise<string | null> {
-    const thread = this.#pool.threads.at(-1)
-    if (thread === undefined || this.#pool.threads.length < 2 || this.#group === null) return null
-    const orphans = await this.#pool.remove(thread, 'stop')
-    for (const { id } of orphans) this.#running.delete(id)
-    this.#settleState()
-    await this.#group.handOut([])
-    // The leader counts with one thread fewer.
-    this.#group.rejoin('a thread was removed')
-    return thread.name
+    return this.#change(async () => {
+      const thread = this.#pool.threads.at(-1)
+      if (thread === undefined || this.#pool.threads.length < 2 || this.#group === null) return null
+      const orphans = await this.#pool.remove(thread, 'stop')
+      for (const { id } of orphans) this.#running.delete(id)
+      this.#settleState()
+      await this.#group.handOut([])
+      // The leader counts with one thread fewer.
+      this.#group.rejoin('a thread was removed')
+      return thread.name
+    })
+  }
+
+  #change(change: () => Promise<string | null>): Promise<string | null> {
+    const done = this.#changing.then(() => (this.#isLive ? change() : null))
+    this.#changing = done.catch(() => undefined)
+    return done
   }
 
   /** Threads that own more than their part let go of the rest, and all are handed out again. */
@@ -221,6 +242,15 @@ export class Millrace {
     this.#settleState()
     await this.#group?.handOut([])
     this.#group?.rejoin('a thread was added')
+  }
+
+  #take(thread: ThreadHandle): void {
+    if (this.#paused) thread.pause()
+    this.#pool.add(thread)
+  }
+
+  get #isLive(): boolean {
+    return this.#state === 'rebalancing' || this.#state === 'running'
   }
 
   get isPaused(): boolean {
@@ -378,7 +408,7 @@ export class Millrace {
 
   /** A thread ended with an error that it could not mend: the application's handler says what follows. */
   async #onThreadFailed(thread: ThreadHandle, error: StreamsError): Promise<void> {
-    if (this.#state !== 'rebalancing' && this.#state !== 'running') return
+    if (!this.#isLive) return
     const { uncaughtHandler } = this.settings
     // A thread that is stuck says nothing about the next: it is always replaced.
     const answer =
@@ -399,7 +429,7 @@ export class Millrace {
     try {
       const next = this.#newThread()
       await next.start()
-      this.#pool.add(next)
+      this.#take(next)
       // The dead thread's transactional id may have a transaction open.
       await this.#group.handOut([thread.transactionalId])
     } catch (again) {
@@ -454,7 +484,7 @@ export class Millrace {
   // -------------------------------------------------------------------------------------------- state
 
   #settleState(): void {
-    if (this.#state !== 'rebalancing' && this.#state !== 'running') return
+    if (!this.#isLive) return
     const ready = this.#assigned?.every(({ id }) => this.#running.has(id)) ?? false
     if (ready && this.#state === 'rebalancing') this.#setState('running')
     else if (!ready && this.#state === 'running') this.#setState('rebalancing')
@@ -489,7 +519,7 @@ export class Millrace {
 
   /** Nothing here can mend it: everything is closed, uncommitted work is rolled back. */
   async #fail(thrown: unknown): Promise<void> {
-    if (this.#state !== 'rebalancing' && this.#state !== 'running') return
+    if (!this.#isLive) return
     this.#error =
       thrown instanceof StreamsError
         ? thrown

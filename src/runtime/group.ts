@@ -38,7 +38,7 @@ import type { EngineOptions } from './options.ts'
 import { type PartitionCounts, partitionCounts, sourcesOf, taskSources, topicsOf } from './source-topics.ts'
 import type { ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
-import type { ThreadPool } from './thread-pool.ts'
+import type { Given, ThreadPool } from './thread-pool.ts'
 
 export type GroupOptions = {
   readonly client: KafkaClient
@@ -89,7 +89,7 @@ export class Group {
   #warmup: readonly string[] = []
   #share = 1
   /** Of the last assignment. */
-  #tasks: readonly TaskAssignment[] = []
+  #given: Given | null = null
   #shutdown = false
   #probe: Timer | null = null
   #warm: Timer | null = null
@@ -160,7 +160,8 @@ export class Group {
 
   /** Gives the tasks of the last assignment out again, after a thread came or went. */
   async handOut(fence: readonly string[]): Promise<void> {
-    await this.#options.pool.apply(this.#tasks, this.identity, fence)
+    // Not the member's own identity: that may be of a generation of which the assignment is still to come, or of none.
+    if (this.#given !== null) await this.#options.pool.apply(() => this.#given as Given, fence)
   }
 
   /** Every copy of the application stops. */
@@ -250,8 +251,9 @@ export class Group {
     const replicas = tasksOfRole([...new Set([...assignment.standby, ...assignment.warmup])], 'standby')
     this.#owned = given.partitions
     const before = new Set(pool.tasks('active'))
-    this.#tasks = [...active, ...replicas]
-    const { revoked } = await pool.apply(this.#tasks, identity, assignment.fence)
+    const now: Given = { tasks: [...active, ...replicas], identity }
+    this.#given = now
+    const { revoked } = await pool.apply(() => now, assignment.fence)
     hooks.rebalanced?.(
       identity.generation,
       active.length,
@@ -271,7 +273,7 @@ export class Group {
   async #onLost(error: StreamsError): Promise<void> {
     this.#options.logger.warn(`the group goes on without this member: ${error.message}`)
     this.#owned = []
-    this.#tasks = []
+    if (this.#given !== null) this.#given = { ...this.#given, tasks: [] }
     this.#places = null
     this.#options.lost()
     await this.#options.pool

@@ -1,6 +1,7 @@
 /**
  * The stream threads of one process, and which of them owns which task. A task is given on only after the thread that
- * had it has said that it let go: several producers of one member do not fence each other.
+ * had it has said that it let go: several producers of one member do not fence each other. What changes the owners goes
+ * one after another, for a new assignment may arrive while threads are added or taken away.
  */
 import type { GroupIdentity } from '../kafka/client.ts'
 import type { TaskAnswer, TaskQuery } from './state-query.ts'
@@ -24,7 +25,11 @@ export type ThreadHandle = {
   query(request: TaskQuery): Promise<TaskAnswer>
 }
 
+/** What the threads of this process shall own together. */
+export type Given = { readonly tasks: readonly TaskAssignment[]; readonly identity: GroupIdentity }
+
 export class ThreadPool {
+  #turn: Promise<unknown> = Promise.resolve()
   readonly #threads: ThreadHandle[] = []
   readonly #owners = new Map<string, ThreadHandle>()
   readonly #assignments = new Map<string, TaskAssignment>()
@@ -47,18 +52,25 @@ export class ThreadPool {
   }
 
   /** Takes a thread out; its tasks are without an owner until the next `apply`. */
-  async remove(thread: ThreadHandle, how: 'stop' | 'dead'): Promise<readonly TaskAssignment[]> {
-    const index = this.#threads.indexOf(thread)
-    if (index >= 0) this.#threads.splice(index, 1)
-    const orphans: TaskAssignment[] = []
-    for (const [task, owner] of this.#owners) {
-      if (owner !== thread) continue
-      this.#owners.delete(task)
-      const assignment = this.#assignments.get(task)
-      if (assignment !== undefined) orphans.push(assignment)
-    }
-    if (how === 'stop') await thread.stop()
-    return orphans
+  remove(thread: ThreadHandle, how: 'stop' | 'dead'): Promise<readonly TaskAssignment[]> {
+    return this.#inTurn(async () => {
+      try {
+        // Until it has let go it is told of new generations, and what it owns is nobody else's.
+        if (how === 'stop') await thread.stop()
+      } finally {
+        const index = this.#threads.indexOf(thread)
+        if (index >= 0) this.#threads.splice(index, 1)
+      }
+      const orphans: TaskAssignment[] = []
+      for (const [task, owner] of this.#owners) {
+        if (owner !== thread) continue
+        const assignment = this.#assignments.get(task)
+        this.#owners.delete(task)
+        this.#assignments.delete(task)
+        if (assignment !== undefined) orphans.push(assignment)
+      }
+      return orphans
+    })
   }
 
   /** A thread has lost its tasks by itself; the next `apply` gives them out anew. */
@@ -74,32 +86,39 @@ export class ThreadPool {
   }
 
   /** Takes tasks from threads that have more than their part; they are without an owner until the next `apply`. */
-  async even(): Promise<readonly string[]> {
-    const most = Math.ceil(this.#owners.size / Math.max(1, this.#threads.length))
-    const surplus: string[] = []
-    await Promise.all(
-      this.#threads.map(async (thread) => {
-        const own = [...this.#owners].filter(([, owner]) => owner === thread).map(([task]) => task)
-        const leaving = own.slice(most)
-        if (leaving.length === 0) return
-        await thread.revoke(leaving)
-        surplus.push(...leaving)
-      }),
-    )
-    for (const task of surplus) {
-      this.#owners.delete(task)
-      this.#assignments.delete(task)
-    }
-    return surplus
+  even(): Promise<readonly string[]> {
+    return this.#inTurn(async () => {
+      const most = Math.ceil(this.#owners.size / Math.max(1, this.#threads.length))
+      const surplus: string[] = []
+      await Promise.all(
+        this.#threads.map(async (thread) => {
+          const own = [...this.#owners].filter(([, owner]) => owner === thread).map(([task]) => task)
+          const leaving = own.slice(most)
+          if (leaving.length === 0) return
+          await thread.revoke(leaving)
+          surplus.push(...leaving)
+        }),
+      )
+      for (const task of surplus) {
+        this.#owners.delete(task)
+        this.#assignments.delete(task)
+      }
+      return surplus
+    })
   }
 
-  /** Makes the threads own exactly these tasks. What stays is not touched. */
-  async apply(
-    tasks: readonly TaskAssignment[],
-    identity: GroupIdentity,
+  /** Makes the threads own exactly these tasks, as they are when its turn comes. What stays is not touched. */
+  apply(
+    given: () => Given,
     fence: readonly string[],
   ): Promise<{ readonly revoked: readonly string[]; readonly added: readonly string[] }> {
+    // A commit that was refused for its generation waits for the new one, and whoever is at turn may wait for it.
+    const { identity } = given()
     for (const thread of this.#threads) thread.setIdentity(identity)
+    return this.#inTurn(() => this.#apply(given(), fence))
+  }
+
+  async #apply({ tasks, identity }: Given, fence: readonly string[]) {
     const wanted = new Map(tasks.map((task) => [task.id, task]))
     const leaving = new Map<ThreadHandle, string[]>()
     for (const [task, owner] of this.#owners) {
@@ -115,7 +134,8 @@ export class ThreadPool {
     }
     const coming = new Map<ThreadHandle, TaskAssignment[]>()
     const added: string[] = []
-    for (const task of tasks) {
+    // Without a thread, they wait for the next one.
+    for (const task of this.#threads.length === 0 ? [] : tasks) {
       if (this.#owners.has(task.id)) continue
       const thread = this.#leastLoaded()
       coming.set(thread, [...(coming.get(thread) ?? []), task])
@@ -128,16 +148,26 @@ export class ThreadPool {
   }
 
   /** The group goes on without this member: nothing may be committed any more. */
-  async lose(): Promise<void> {
-    this.#owners.clear()
-    this.#assignments.clear()
-    await Promise.all(this.#threads.map((thread) => thread.lose()))
+  lose(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#owners.clear()
+      this.#assignments.clear()
+      await Promise.all(this.#threads.map((thread) => thread.lose()))
+    })
   }
 
-  async stop(): Promise<void> {
-    await Promise.all(this.#threads.map((thread) => thread.stop()))
-    this.#owners.clear()
-    this.#assignments.clear()
+  stop(): Promise<void> {
+    return this.#inTurn(async () => {
+      await Promise.all(this.#threads.map((thread) => thread.stop()))
+      this.#owners.clear()
+      this.#assignments.clear()
+    })
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(() => undefined)
+    return done
   }
 
   #leastLoaded(): ThreadHandle {

@@ -1,75 +1,62 @@
 /**
- * The application under chaos: a windowed count, a stream-stream join and an aggregate over a repartition topic. One
- * process of it: `node app.js BROKERS APPLICATION STATE_DIR NAME [INSTANCE]`. It stops when its input is closed.
+ * One process of the application under chaos (topology.ts): `node app.js CONFIG`, the configuration as JSON. It is told
+ * what to do by lines: `add` and `remove` a thread, `leave` the group and stop; where its input ends it stops, and a
+ * static member stays one.
  */
-import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
-import { tumbling } from '../../src/dsl/windows.ts'
+import { createInterface } from 'node:readline'
 import { Millrace } from '../../src/runtime/application.ts'
-import { serdes } from '../../src/serde/serdes.ts'
-import type { Topology } from '../../src/topology/topology.ts'
-import { joinMs, windowMs } from './windows.ts'
+import type { Config } from '../../src/runtime/options.ts'
 
-export function chaosTopology(): Topology {
-  const text = serdes.string()
-  const builder = new StreamsBuilder()
-  const left = builder.stream('left', { keySerde: text, valueSerde: text })
-  const right = builder.stream('right', { keySerde: text, valueSerde: text })
-  left
-    .groupByKey()
-    .windowedBy(tumbling(windowMs, { grace: '1d' }))
-    .count({ as: 'counts' })
-    .toStream((_count, windowed) => `${windowed.key}@${windowed.start}`, { keySerde: text })
-    .to('counts', { valueSerde: serdes.long() })
-  left
-    .join(right, (one, other) => `${one}+${other}`, {
-      within: joinMs,
-      grace: '1d',
-      as: 'join',
-      name: 'join',
-    })
-    .to('joined', { valueSerde: text })
-  left
-    .groupBy((value) => value.slice(0, 1), { keySerde: text, name: 'by-letter' })
-    .count({ as: 'letters' })
-    .toStream()
-    .to('letters', { valueSerde: serdes.long() })
-  return builder.build()
+const threadsMax = 3
+
+function say(text: string): void {
+  console.log(`${new Date().toISOString()} ${text}`)
 }
 
-const [brokers, applicationId, stateDir, clientId, instanceId] = process.argv.slice(2)
-if (
-  brokers !== undefined &&
-  applicationId !== undefined &&
-  stateDir !== undefined &&
-  clientId !== undefined
-) {
-  const app = new Millrace(chaosTopology(), {
-    applicationId,
-    brokers: brokers.split(','),
-    stateDir,
-    clientId,
-    instanceId: instanceId ?? null,
-    sessionTimeoutMs: 6_000,
-    heartbeatIntervalMs: 1_000,
-    transactionTimeoutMs: 10_000,
-    hooks: { state: (state) => console.log(`${new Date().toISOString()} ${state}`) },
-  })
-  process.stdin.resume()
-  process.stdin.on('end', () => {
-    app.close().then(
-      () => process.exit(0),
-      () => process.exit(1),
-    )
-  })
-  app.onState((state) => {
-    // As a supervisor would see it: the process ends, and is started again.
-    if (state === 'error') {
-      console.log(`${app.error?.stack}`)
+const config = JSON.parse(process.argv[2] as string) as Config
+const app = new Millrace(new URL('./topology.js', import.meta.url), {
+  ...config,
+  hooks: {
+    state: (state) => say(state),
+    rebalanced: (generation, active, replicas, ms) =>
+      say(`generation ${generation}: ${active} tasks, ${replicas} replicas, ${ms} ms`),
+    threadState: (thread, state) => say(`${thread} ${state}`),
+  },
+})
+
+let changing = Promise.resolve()
+
+async function change(what: string): Promise<void> {
+  const threads = app.status().threads.length
+  if (app.state === 'created' || (what === 'add' ? threads >= threadsMax : threads <= 1)) return
+  const name = await (what === 'add' ? app.addThread() : app.removeThread())
+  say(`${what} ${name}`)
+}
+
+function end(leaveGroup: boolean): void {
+  app.close(leaveGroup ? { leaveGroup } : {}).then(
+    () => process.exit(0),
+    (error) => {
+      say(String(error?.stack ?? error))
       process.exit(1)
-    }
-  })
-  app.start().catch((error) => {
-    console.log(String(error?.stack ?? error))
-    process.exit(1)
-  })
+    },
+  )
 }
+
+const lines = createInterface({ input: process.stdin })
+lines.on('line', (line) => {
+  if (line === 'leave') end(true)
+  else changing = changing.then(() => change(line)).catch((error) => say(`${line}: ${error?.stack ?? error}`))
+})
+lines.on('close', () => end(false))
+app.onState((state) => {
+  // As a supervisor would see it: the process ends, and is started again.
+  if (state === 'error') {
+    say(`${app.error?.stack}`)
+    process.exit(1)
+  }
+})
+app.start().catch((error) => {
+  say(String(error?.stack ?? error))
+  process.exit(1)
+})

@@ -1,7 +1,9 @@
 /**
- * Chaos with a seed: three copies of an application under load on a real Kafka, one of them killed (-9) at random every
- * few seconds, the broker now and then. In the end everything must be as if nothing had happened: counts by their last
- * value, joins as a multiset, compared with a model of the input.
+ * Chaos with a seed: copies of an application under load on a real Kafka. One of them is killed (-9) at random every few
+ * seconds, the broker now and then; in between copies stop and start and change the number of their threads. The seed
+ * also says whether there are standbys, and whether members are static. In the end everything must be as if nothing had
+ * happened: counts by their last value, joins as a multiset, compared with a model of the input. How long partitions
+ * stood still meanwhile is told by what had befallen them.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
@@ -35,11 +37,31 @@ export type ChaosResult = {
   readonly duplicates: number
   readonly losses: number
   readonly longestStallMs: number
+  /** Copies that were started beside the first ones, and those that stopped in order. */
+  readonly starts: number
+  readonly stops: number
+  readonly threadChanges: number
+  readonly standbys: 0 | 1
+  readonly staticMembers: boolean
+  /** Of a second or longer, by what had happened just before or meanwhile: the gravest counts. */
+  readonly stalls: Readonly<Partial<Record<Trouble, StallFigures>>>
+  /** The longest that the broker was away. What follows a broker's restart counts from when it is back. */
+  readonly brokerAwayMs: number
 }
 
-const copies = 3
+export type StallFigures = { readonly count: number; readonly medianMs: number; readonly longestMs: number }
+
+/** The later in this list, the graver. */
+const troubles = ['none', 'threads', 'start', 'stop', 'kill', 'broker'] as const
+export type Trouble = (typeof troubles)[number]
+
+const slots = 4
+const slotsAtFirst = 3
+const slotsLeast = 2
 const partitions = 4
 const tickMs = 100
+/** Shorter ones are not told. */
+const stallMs = 1_000
 const settleMs = 120_000
 
 /** Small, seeded, good enough to choose victims with. */
@@ -90,7 +112,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const next = random(seed)
   const applicationId = `chaos-${seed}-${Date.now()}`
   const folder = await mkdtemp(join(tmpdir(), 'millrace-chaos-'))
-  const compiled = await compile(['test/chaos/app.ts'])
+  const compiled = await compile(['test/chaos/app.ts', 'test/chaos/topology.ts', 'src/runtime/worker.ts'])
   const client = connect({ brokers: brokers.split(','), clientId: 'chaos', logger: silentLogger })
   const topics = { left: partitions, right: partitions, counts: 2, joined: 2, letters: 1 }
   await client.admin.deleteTopics(Object.keys(topics)).catch(() => undefined)
@@ -105,47 +127,105 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const model = new Model()
   // Of today: a windowed store's changelog has a retention, and the broker deletes by the records' own times.
   const firstTimestamp = Date.now()
-  const processes: (ChildProcess | null)[] = Array.from({ length: copies }, () => null)
-  let kills = 0
-  let brokerRestarts = 0
+  const standbys = seed % 4 < 2 ? 0 : 1
+  const staticMembers = seed % 2 === 0
+  say(`seed ${seed}: ${standbys} standbys, ${staticMembers ? 'static' : 'dynamic'} members`)
+  const copies: Copy[] = Array.from({ length: slots }, () => ({ child: null, wanted: false }))
+  const did: { readonly what: Trouble; readonly at: number }[] = []
+  const tally = { kills: 0, brokerRestarts: 0, starts: 0, stops: 0, threadChanges: 0 }
+  const aways: { readonly from: number; readonly to: number }[] = []
   let over = false
+  const happens = (what: Trouble, text: string) => {
+    did.push({ what, at: Date.now() })
+    say(`${new Date().toISOString().slice(11, 23)} ${text}`)
+  }
 
   const start = (index: number) => {
     const log = createWriteStream(join(folder, `copy-${index}.log`), { flags: 'a' })
-    const args = [
-      join(compiled, 'test/chaos/app.js'),
-      brokers,
+    const config = {
       applicationId,
-      join(folder, `state-${index}`),
-      `copy-${index}`,
-    ]
-    // Every other seed has static members.
-    if (seed % 2 === 0) args.push(`copy-${index}`)
-    const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+      brokers: brokers.split(','),
+      stateDir: join(folder, `state-${index}`),
+      clientId: `copy-${index}`,
+      instanceId: staticMembers ? `copy-${index}` : null,
+      standbyReplicas: standbys,
+      threads: 2,
+      sessionTimeoutMs: 6_000,
+      heartbeatIntervalMs: 1_000,
+      transactionTimeoutMs: 10_000,
+      acceptableRecoveryLag: 1_000,
+    }
+    const program = join(compiled, 'test/chaos/app.js')
+    const child = spawn(process.execPath, [program, JSON.stringify(config)], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
     child.stdout.pipe(log)
     child.stderr.pipe(log)
+    // Told something at the moment of its end.
+    child.stdin.on('error', () => undefined)
+    const copy = copies[index] as Copy
+    copy.child = child
+    copy.wanted = true
     child.on('exit', (code, signal) => {
-      if (over || processes[index] !== child) return
-      say(`copy ${index} ended (${signal ?? code})`)
+      copy.child = null
+      if (over || !copy.wanted) return
+      if (signal !== 'SIGKILL') happens('kill', `copy ${index} ended by itself (${signal ?? code})`)
       setTimeout(
         () => {
-          if (!over) start(index)
+          if (!over && copy.wanted) start(index)
         },
         200 + next() * 1_300,
       )
     })
-    processes[index] = child
+  }
+  const pick = <T>(from: readonly T[]): T | undefined => from[Math.floor(next() * from.length)]
+  const kill = () => {
+    const victim = pick(
+      copies.flatMap(({ child, wanted }, index) => (wanted && child !== null ? [index] : [])),
+    )
+    if (victim === undefined) return
+    copies[victim]?.child?.kill('SIGKILL')
+    tally.kills++
+    happens('kill', `copy ${victim} is killed`)
+  }
+  const change = () => {
+    const up = copies.flatMap(({ wanted }, index) => (wanted ? [index] : []))
+    const down = copies.flatMap(({ wanted, child }, index) => (!wanted && child === null ? [index] : []))
+    const luck = next()
+    const one = pick(luck < 0.3 ? down : up)
+    if (one === undefined) return
+    const { child } = copies[one] as Copy
+    if (luck < 0.3) {
+      tally.starts++
+      happens('start', `copy ${one} starts`)
+      start(one)
+    } else if (luck < 0.6) {
+      if (up.length <= slotsLeast || child === null) return
+      tally.stops++
+      // A static member that only stops may come back, and its tasks wait for it.
+      const leaves = next() < 0.5
+      happens('stop', `copy ${one} stops${leaves ? ' and leaves' : ''}`)
+      ;(copies[one] as Copy).wanted = false
+      if (leaves) child.stdin?.write('leave\n')
+      else child.stdin?.end()
+    } else if (child !== null) {
+      tally.threadChanges++
+      const what = next() < 0.5 ? 'add' : 'remove'
+      happens('threads', `copy ${one}: ${what} a thread`)
+      child.stdin?.write(`${what}\n`)
+    }
   }
 
   try {
     const stalls = watchStalls(client, applicationId)
-    for (let index = 0; index < copies; index++) start(index)
+    for (let index = 0; index < slotsAtFirst; index++) start(index)
     const end = Date.now() + options.minutes * 60_000
     const producer = client.producer({ deliveryTimeoutMs: 120_000, compression: 'none' })
     await producer.init()
     const perTick = Math.ceil(((options.recordsPerSecond ?? 1_000) * tickMs) / 1_000)
     let number = 0
     let killAt = Date.now() + 5_000
+    let changeAt = Date.now() + 4_000
     let restartAt = Date.now() + 20_000
     let restarting: Promise<void> | null = null
     while (Date.now() < end) {
@@ -166,18 +246,21 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       }
       await producer.produce([...batches.values()])
       if (Date.now() > killAt) {
-        const victim = Math.floor(next() * copies)
-        const child = processes[victim]
-        if (child?.pid !== undefined && child.exitCode === null) {
-          child.kill('SIGKILL')
-          kills++
-        }
+        kill()
         killAt = Date.now() + 2_000 + next() * 4_000
       }
+      if (Date.now() > changeAt) {
+        change()
+        changeAt = Date.now() + 1_000 + next() * 3_000
+      }
       if (options.restartBroker !== undefined && Date.now() > restartAt && restarting === null) {
-        brokerRestarts++
+        tally.brokerRestarts++
+        happens('broker', 'the broker is killed')
+        const from = Date.now()
         restarting = options.restartBroker().finally(() => {
           restarting = null
+          aways.push({ from, to: Date.now() })
+          happens('broker', 'the broker is back')
         })
         restartAt = Date.now() + 30_000 + next() * 20_000
       }
@@ -185,19 +268,30 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     }
     await restarting
     await producer.close()
-    say(`input ends after ${model.records} records and ${kills} kills`)
+    say(`input ends after ${model.records} records and ${tally.kills} kills`)
     await drained(client, applicationId)
     over = true
-    const longestStallMs = await stalls()
+    const found = await stalls()
     const verdict = await compare(client, applicationId, model, say)
-    return { seed, records: model.records, kills, brokerRestarts, ...verdict, longestStallMs }
+    const longestStallMs = found.reduce((longest, { ms }) => Math.max(longest, ms), 0)
+    return {
+      seed,
+      records: model.records,
+      ...tally,
+      ...verdict,
+      standbys,
+      staticMembers,
+      longestStallMs,
+      stalls: byTrouble(found, did, aways, say),
+      brokerAwayMs: aways.reduce((longest, { from, to }) => Math.max(longest, to - from), 0),
+    }
   } finally {
     over = true
     await Promise.all(
-      processes.map(
-        (child) =>
+      copies.map(
+        ({ child }) =>
           new Promise<void>((resolve) => {
-            if (child === null || child.exitCode !== null || child.signalCode !== null) return resolve()
+            if (child === null) return resolve()
             child.once('exit', () => resolve())
             child.stdin?.end()
             setTimeout(() => child.kill('SIGKILL'), 10_000).unref()
@@ -215,9 +309,12 @@ const inputs: readonly TopicPartition[] = ['left', 'right'].flatMap((topic) =>
   Array.from({ length: partitions }, (_, partition) => ({ topic, partition })),
 )
 
-/** The longest time that some input partition had records to process and nothing of it was committed. */
-function watchStalls(client: KafkaClient, group: string): () => Promise<number> {
-  let longest = 0
+type Copy = { child: ChildProcess | null; wanted: boolean }
+type Stall = { readonly partition: string; readonly from: number; readonly ms: number }
+
+/** Times in which some input partition had records to process and nothing of it was committed. */
+function watchStalls(client: KafkaClient, group: string): () => Promise<readonly Stall[]> {
+  const stalls: Stall[] = []
   let stopped = false
   const since = new Map<string, { offset: number; at: number }>()
   const run = async () => {
@@ -236,9 +333,10 @@ function watchStalls(client: KafkaClient, group: string): () => Promise<number> 
           // Until the first commit of all the application is starting, not stalled.
           if (offset === undefined || offset === null) continue
           const before = since.get(key)
-          if (before === undefined || before.offset !== offset || offset >= (end.offset ?? 0))
-            since.set(key, { offset, at: now })
-          else longest = Math.max(longest, now - before.at)
+          const still = before !== undefined && before.offset === offset
+          if (before !== undefined && now - before.at >= stallMs && !still)
+            stalls.push({ partition: key, from: before.at, ms: now - before.at })
+          if (!still || offset >= (end.offset ?? 0)) since.set(key, { offset, at: now })
         }
       } catch {
         // The broker is away; the stall goes on.
@@ -250,8 +348,39 @@ function watchStalls(client: KafkaClient, group: string): () => Promise<number> 
   return async () => {
     stopped = true
     await running
-    return longest
+    return stalls
   }
+}
+
+/** What happens just before a stall is its cause: a copy that was killed, say, and had just committed. */
+const beforeMs = 1_500
+
+function byTrouble(
+  stalls: readonly Stall[],
+  did: readonly { readonly what: Trouble; readonly at: number }[],
+  aways: readonly { readonly from: number; readonly to: number }[],
+  say: (line: string) => void,
+): ChaosResult['stalls'] {
+  const found = new Map<Trouble, number[]>()
+  for (const { partition, from, ms } of stalls) {
+    const around = did.filter(({ at }) => at > from - beforeMs && at < from + ms)
+    const gravest = Math.max(0, ...around.map(({ what }) => troubles.indexOf(what)))
+    const trouble = troubles[gravest] as Trouble
+    const back = Math.max(from, ...aways.filter((away) => away.from < from + ms).map(({ to }) => to))
+    const own = trouble === 'broker' ? Math.max(0, from + ms - back) : ms
+    found.set(trouble, [...(found.get(trouble) ?? []), own])
+    const time = new Date(from).toISOString().slice(11, 23)
+    say(
+      `${time} ${partition} stood still for ${ms} ms${own === ms ? '' : `, ${own} with the broker back`}: ${around.map(({ what }) => what).join(', ')}`,
+    )
+  }
+  return Object.fromEntries(
+    [...found].map(([trouble, list]) => {
+      const sorted = list.sort((left, right) => left - right)
+      const medianMs = sorted[sorted.length >> 1] as number
+      return [trouble, { count: sorted.length, medianMs, longestMs: sorted.at(-1) as number }]
+    }),
+  )
 }
 
 /** Waits until all input is committed and the output has come to rest. */

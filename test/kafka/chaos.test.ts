@@ -6,7 +6,7 @@ import { startKafka } from './launcher.ts'
 const minutes = 2
 const seed = 11
 
-test('chaos: three copies and the broker are killed at random, every result is there exactly once', async () => {
+test('chaos: copies come, go and are killed, and so is the broker, every result is there exactly once', async () => {
   const kafka = await startKafka({ brokers: 1 })
   try {
     const result = await runChaos({
@@ -23,6 +23,8 @@ test('chaos: three copies and the broker are killed at random, every result is t
     expect(result).toMatchObject({ seed, duplicates: 0, losses: 0 })
     expect(result.kills).toBeGreaterThan(5)
     expect(result.brokerRestarts).toBeGreaterThan(0)
+    expect(result).toMatchObject({ standbys: 1, staticMembers: false })
+    for (const times of [result.starts, result.stops, result.threadChanges]) expect(times).toBeGreaterThan(0)
   } finally {
     await kafka.stop()
   }
