@@ -194,14 +194,15 @@ export class Task implements TaskContext {
     queue.prefetch(chunk)
     const loading = this.state.load()
     if (loading === undefined) return
-    const ahead = loading
+    const before = this.#ahead
+    const ahead = (before === null ? loading : Promise.all([before, loading]))
       .catch(() => {
         // Who asks for the key meets the failure, and says what it was asked for.
       })
       .finally(() => {
         if (this.#ahead === ahead) this.#ahead = null
       })
-    this.#ahead = this.#ahead === null ? ahead : Promise.all([this.#ahead, ahead])
+    this.#ahead = ahead
   }
 
   #addInput(bound: BoundSubtopology, input: TaskInput): void {
