@@ -8,17 +8,20 @@ import type { DropReason } from '../base/drop.ts'
 import { StreamsError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { KafkaClient } from '../kafka/client.ts'
+import type { TaskState } from '../store/contract.ts'
 import { openMemoryState, openTaskState } from '../store/task-state.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
 import type { TopologyGraph } from '../topology/topology.ts'
 import { guarantees } from './commit.ts'
-import { GlobalStores } from './global.ts'
+import { GlobalStores, globalTaskId } from './global.ts'
 import type { Hooks } from './hooks.ts'
 import type { EngineOptions } from './options.ts'
 import type { Progress } from './progress.ts'
 import { prefixed } from './source-topics.ts'
 import { StreamThread, type ThreadOwner } from './stream-thread.ts'
 import type { TaskSettings } from './task.ts'
+
+const globalFoldersMax = 1_024
 
 export type EngineParts = {
   readonly client: KafkaClient
@@ -119,22 +122,47 @@ export function createGlobals(parts: EngineParts, failed: (error: StreamsError) 
     settings: taskSettings(parts),
     fetchBufferBytes: settings.fetchBufferBytes,
     partitionFetchBytes: settings.partitionFetchBytes,
-    openState: async (stores) =>
-      openMemoryState({
-        stores,
-        cacheBytesMax: 0,
-        logger: parts.logger,
-        clock: parts.clock,
-        context: {
-          changelogTopic: (store) => parts.graph.globals.find((one) => one.store === store)?.topic ?? store,
-          drop: () => {},
-        },
-      }),
+    cacheBytesMax: settings.storeCacheBytesMax,
+    pendingBytesMax: settings.pendingBytesMax,
+    persistIntervalMs: settings.persistIntervalMs,
+    openState: (stores, topicIds) => openGlobalState(parts, stores, topicIds),
     failed,
     clock: parts.clock,
     logger: parts.logger.child('global'),
     hooks: parts.hooks,
   })
+}
+
+/** Each thread, and each copy on the same folder, holds all of it: the first folder that nobody has open. */
+async function openGlobalState(
+  { graph, settings, logger, clock }: EngineParts,
+  stores: readonly StoreSpec[],
+  topicIds: ReadonlyMap<string, string>,
+): Promise<TaskState> {
+  const options = {
+    application: settings.applicationId,
+    stateDir: settings.stateDir,
+    stores,
+    cacheBytesMax: 0,
+    logger,
+    clock,
+    context: {
+      changelogTopic: (store: string) => graph.globals.find((one) => one.store === store)?.topic ?? store,
+      changelogTopicId: (store: string) => topicIds.get(store) ?? null,
+      drop: () => {},
+    },
+  }
+  if (settings.defaultStore === 'memory') return openMemoryState(options)
+  for (let number = 1; ; number++) {
+    try {
+      const taskId = number === 1 ? globalTaskId : `${globalTaskId}-${number}`
+      return await openTaskState({ ...options, taskId })
+    } catch (error) {
+      if (!(error instanceof StreamsError && error.code === 'STATE_LOCKED') || number === globalFoldersMax) {
+        throw error
+      }
+    }
+  }
 }
 
 function taskSettings({ settings, graph }: EngineParts): TaskSettings {

@@ -149,7 +149,7 @@ export const options = defineOptions(
       group: 'State',
       default: 67_108_864,
       check: bytes({ min: 65_536 }),
-      doc: 'Deserialised entries that each thread keeps in memory in front of the disk.',
+      doc: 'Deserialised entries that each thread keeps in memory in front of the disk; as much again for its global tables.',
     },
     uncommittedBytesMax: {
       group: 'State',

@@ -14,6 +14,7 @@ import type { Subtopology, TopologyGraph } from '../topology/topology.ts'
 import type { Hooks } from './hooks.ts'
 import type { Progress } from './progress.ts'
 import type { Changelog, Restorer } from './restore.ts'
+import { outlived } from './state-age.ts'
 import type { TaskAssignment, ThreadOwner } from './stream-thread.ts'
 import { Task, type TaskInput, type TaskSettings } from './task.ts'
 
@@ -33,10 +34,6 @@ export type OpenedTask = { readonly task: Task; readonly inputs: readonly TaskIn
 
 /** Says whether the task is still wanted here. */
 type Wanted = () => boolean
-
-/** No broker drops tombstones sooner. */
-const stateAgeAlwaysGoodMs = 60_000
-const deleteRetentionMsDefault = 86_400_000
 
 export class TaskOpening {
   readonly #options: OpeningOptions
@@ -193,10 +190,8 @@ export class TaskOpening {
         )
       }
       const ageMs = persistedAt === null ? 0 : clock.now() - persistedAt
-      if (ageMs < stateAgeAlwaysGoodMs) continue
-      const configs = await client.admin.configs(topic)
-      const keptMs = Number(configs['delete.retention.ms'] ?? deleteRetentionMsDefault)
-      if (ageMs > keptMs) {
+      const keptMs = await outlived(client.admin, topic, ageMs)
+      if (keptMs !== null) {
         throw new StreamsError(
           'RESTORE_FAILED',
           `task ${task}, store ${store}: the local state is ${Math.round(ageMs / 1000)} s old, and ${topic} keeps tombstones for ${Math.round(keptMs / 1000)} s`,

@@ -272,6 +272,8 @@ export type StorePosition = {
   readonly offset: number | null
   readonly topicId: string | null
   readonly persistedAt: number | null
+  /** As `setInputs` gave them before the last persist. */
+  readonly inputs?: readonly number[]
 }
 
 /** All state of one task: its stores, one engine, their generations. Stores never commit by themselves. */
@@ -308,6 +310,8 @@ export type TaskState = {
   cut(changelog: ChangelogWriter): MaybePromise<void>
   /** The transaction of the generation in flight is committed; `offsets`: where each changelog goes on. */
   settle(offsets: ReadonlyMap<string, number>): void
+  /** Of a global store, after `settle`: where the partitions of its topic go on. Persisted with what is settled. */
+  setInputs(store: string, positions: readonly number[]): void
   /** Writes what is settled to the engine: one atomic batch with its positions. Overlapping calls are one. */
   persist(): Promise<void>
   positions(): readonly StorePosition[]

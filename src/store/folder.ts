@@ -9,6 +9,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, unlink, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join, resolve } from 'node:path'
+import { threadId } from 'node:worker_threads'
 import { type Clock, systemClock } from '../base/clock.ts'
 import { StreamsError } from '../base/errors.ts'
 import { type Logger, silentLogger } from '../base/logger.ts'
@@ -117,7 +118,8 @@ async function readManifest(path: string): Promise<Manifest | null> {
 
 /** Whole or not at all: renamed into place. */
 async function writeManifest(path: string, manifest: Manifest): Promise<void> {
-  const temporary = join(path, `${manifestFile}.new`)
+  // Two threads may try the same folder: which of them gets it, the engine's lock decides later.
+  const temporary = join(path, `${manifestFile}.${process.pid}-${threadId}.new`)
   await guardFiles(path, 'write', async () => {
     await writeFile(temporary, `${JSON.stringify(manifest)}\n`)
     await rename(temporary, join(path, manifestFile))
@@ -228,12 +230,14 @@ async function startOf(pid: number): Promise<string | null> {
 // ------------------------------------------------------------------------------------------------------ cleaning
 
 /** Tasks that have a folder here, whether open or not. */
-export async function localTasks(stateDir: string, application: string): Promise<string[]> {
+export function localTasks(stateDir: string, application: string): Promise<string[]> {
+  return localFolders(stateDir, application, /^\d+_\d+$/)
+}
+
+async function localFolders(stateDir: string, application: string, pattern: RegExp): Promise<string[]> {
   try {
     const entries = await readdir(resolve(stateDir, application), { withFileTypes: true })
-    return entries
-      .filter((entry) => entry.isDirectory() && /^\d+_\d+$/.test(entry.name))
-      .map(({ name }) => name)
+    return entries.filter((entry) => entry.isDirectory() && pattern.test(entry.name)).map(({ name }) => name)
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return []
     throw fileError(resolve(stateDir, application), 'read', error)
@@ -251,12 +255,15 @@ export type CleaningOptions = {
   readonly logger?: Logger
 }
 
-/** Deletes folders of tasks that live elsewhere now. What a living process has open, or isn't ours, stays. */
+/**
+ * Deletes folders of tasks that live elsewhere now, and of global stores that no thread has. What a living process has
+ * open, or isn't ours, stays.
+ */
 export async function cleanFolders(options: CleaningOptions): Promise<string[]> {
   const { stateDir, application, keep, olderThanMs } = options
   const clock = options.clock ?? systemClock
   const deleted: string[] = []
-  for (const taskId of await localTasks(stateDir, application)) {
+  for (const taskId of await localFolders(stateDir, application, /^(\d+_\d+|global(-\d+)?)$/)) {
     const path = taskFolder(stateDir, application, taskId)
     if (keep.has(taskId) || openHere.has(path)) continue
     const owner = await readOwner(join(path, lockFile))
@@ -268,7 +275,9 @@ export async function cleanFolders(options: CleaningOptions): Promise<string[]> 
     if (keep.has(taskId) || openHere.has(path)) continue
     await guardFiles(path, 'delete', () => rm(path, { recursive: true, force: true }))
     deleted.push(taskId)
-    options.logger?.info(`deleted the state folder of task ${taskId}, which lives elsewhere now`, { path })
+    options.logger?.info(`deleted the state folder of task ${taskId}, which is not open here any more`, {
+      path,
+    })
   }
   return deleted
 }

@@ -6,7 +6,7 @@
  * engine, reserved rows (store number 0):
  *   'format'       -> { format, application, engine }
  *   'store/' name  -> { number, shape }: the prefix of its rows; where the shape changes, it starts over
- *   'at/' name     -> { offset, topicId, persistedAt, observedTime, sequence, count }
+ *   'at/' name     -> { offset, topicId, persistedAt, observedTime, sequence, count, inputs? }
  */
 import { assert, unreachable } from '../base/assert.ts'
 import { ByteWriter } from '../base/bytes.ts'
@@ -89,6 +89,8 @@ type Position = StoreNotes & {
   readonly offset: number | null
   readonly topicId: string | null
   readonly persistedAt: number | null
+  /** Of a global store: where each partition of its topic goes on. */
+  readonly inputs?: readonly number[]
 }
 
 const nothing: Position = { ...emptyNotes, offset: null, topicId: null, persistedAt: null }
@@ -128,6 +130,9 @@ class LayeredState implements TaskState {
   readonly #tally = new Tally()
   readonly #stores = new Map<string, AnyStore>()
   readonly #positions = new Map<string, Position>()
+  /** As of what is settled; those not persisted yet are in `#newInputs`. */
+  readonly #inputs = new Map<string, readonly number[]>()
+  readonly #newInputs = new Set<string>()
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #scratch = new ByteWriter(4096)
@@ -352,6 +357,16 @@ class LayeredState implements TaskState {
     for (const store of this.#list) store.settle(offsets.get(store.name))
   }
 
+  setInputs(name: string, positions: readonly number[]): void {
+    assert(!this.#isFlying, 'inputs are those of settled state')
+    this.#inputs.set(name, positions)
+    this.#newInputs.add(name)
+  }
+
+  #hasNews(store: AnyStore): boolean {
+    return !store.pinned && (store.hasPending || this.#newInputs.has(store.name))
+  }
+
   persist(): Promise<void> {
     this.#persisting ??= this.#persist().finally(() => {
       this.#persisting = null
@@ -365,7 +380,8 @@ class LayeredState implements TaskState {
     const written: AnyStore[] = []
     const positions: [string, Position][] = []
     for (const store of this.#list) {
-      if (store.pinned || !store.hasPending) continue
+      if (!this.#hasNews(store)) continue
+      this.#newInputs.delete(store.name)
       store.persistInto(batch, this.#scratch)
       const position = this.#positionOf(store)
       this.#putReserved(batch, `at/${store.name}`, position)
@@ -392,7 +408,9 @@ class LayeredState implements TaskState {
   }
 
   #positionOf(store: LayeredStore): Position {
+    const inputs = this.#inputs.get(store.name) ?? this.#positions.get(store.name)?.inputs
     return {
+      ...(inputs === undefined ? {} : { inputs }),
       ...store.settledNotes,
       offset: store.settledOffset ?? 0,
       topicId: this.#options.context.changelogTopicId?.(store.name) ?? null,
@@ -418,8 +436,14 @@ class LayeredState implements TaskState {
 
   positions(): readonly StorePosition[] {
     return this.#list.map((store) => {
-      const { offset, topicId, persistedAt } = this.#positions.get(store.name) as Position
-      return { store: store.name, offset: store.pinned ? store.settledOffset : offset, topicId, persistedAt }
+      const { offset, topicId, persistedAt, inputs } = this.#positions.get(store.name) as Position
+      return {
+        store: store.name,
+        offset: store.pinned ? store.settledOffset : offset,
+        topicId,
+        persistedAt,
+        ...(inputs === undefined ? {} : { inputs }),
+      }
     })
   }
 
@@ -522,8 +546,7 @@ class LayeredState implements TaskState {
     try {
       // A write under way is of committed changes; it may end.
       if (this.#persisting !== null) await this.#persisting.catch((error: unknown) => this.#tell(how, error))
-      if (how === 'clean')
-        while (this.#list.some((store) => !store.pinned && store.hasPending)) await this.persist()
+      if (how === 'clean') while (this.#list.some((store) => this.#hasNews(store))) await this.persist()
     } finally {
       this.#isClosed = true
       await (this.#folder === null ? this.#engine.close() : this.#folder.close())
@@ -547,6 +570,8 @@ class LayeredState implements TaskState {
       if (!store.pinned) await this.#guard('wipe', () => this.#clearRows(store.number))
       store.reset()
       this.#positions.set(store.name, nothing)
+      this.#inputs.delete(store.name)
+      this.#newInputs.delete(store.name)
     }
     if (name === undefined) this.#isFlying = false
   }
