@@ -186,6 +186,8 @@ export type MemberOptions = {
 
 export type GroupMember = {
   readonly identity: GroupIdentity
+  /** The group has heard of this member so lately that nothing of it can be another's. */
+  readonly isCurrent: boolean
   start(): void
   /** Join again: the subscription or the owned partitions changed. */
   rejoin(reason: string): void

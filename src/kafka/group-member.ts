@@ -68,6 +68,10 @@ class KafkaGroupMember implements GroupMember {
   /** The beat of the current generation; null while joining. */
   #beat: { timer: Timer | null } | null = null
   #heardAt = 0
+  /** The group's session of this member began then, or later: when the last request that was answered was sent. */
+  #sureAt = Number.NEGATIVE_INFINITY
+  /** While JoinGroup waits for the others the group takes no member for dead: since when, and when this one last ran. */
+  #waiting: { readonly since: number; aliveAt: number; timer: Timer } | null = null
   /** The owner is being called, and may itself be waiting for `close`. */
   #isCalling = false
 
@@ -81,6 +85,17 @@ class KafkaGroupMember implements GroupMember {
   get identity(): GroupIdentity {
     const { groupId, instanceId } = this.#options
     return { groupId, generation: this.#generation, memberId: this.#memberId, instanceId: instanceId ?? null }
+  }
+
+  get isCurrent(): boolean {
+    if (this.#generation < 0 || this.#isClosed) return false
+    const { sessionTimeoutMs, rebalanceTimeoutMs } = this.#options
+    const now = this.#clock.now()
+    if (now - this.#sureAt < sessionTimeoutMs) return true
+    const waiting = this.#waiting
+    return (
+      waiting !== null && now - waiting.aliveAt < sessionTimeoutMs && now - waiting.since < rebalanceTimeoutMs
+    )
   }
 
   start(): void {
@@ -256,6 +271,7 @@ class KafkaGroupMember implements GroupMember {
       try {
         const connection = await this.#cluster.coordinator('group', groupId)
         this.#stopHeartbeats()
+        this.#waitsForOthers()
         const response = await connection.send(
           joinGroup,
           {
@@ -270,6 +286,8 @@ class KafkaGroupMember implements GroupMember {
           },
           { least: 5, waitMs: rebalanceTimeoutMs },
         )
+        // Who was not running for a whole session can not tell how old the answer is.
+        if (response.errorCode === 0) this.#sureAt = Math.max(this.#sureAt, this.#waiting?.aliveAt ?? 0)
         if (response.errorCode === 0) return response
         if (response.errorCode !== kafkaErrors.MEMBER_ID_REQUIRED.code) {
           throw this.#groupRefusal(response.errorCode, `join group ${groupId}`)
@@ -278,8 +296,25 @@ class KafkaGroupMember implements GroupMember {
       } catch (error) {
         this.#cluster.coordinatorFailed('group', groupId, error)
         throw error
+      } finally {
+        this.#waiting?.timer.cancel()
+        this.#waiting = null
       }
     }
+  }
+
+  #waitsForOthers(): void {
+    const { heartbeatIntervalMs, sessionTimeoutMs } = this.#options
+    const since = this.#clock.now()
+    const tick = (): Timer =>
+      this.#clock.after(heartbeatIntervalMs, () => {
+        const now = this.#clock.now()
+        if (this.#waiting === null || now - this.#waiting.aliveAt >= sessionTimeoutMs) return
+        this.#waiting.aliveAt = now
+        this.#waiting.timer = tick()
+      })
+    // Sent by one that may have lost its place already, it says nothing.
+    if (this.isCurrent) this.#waiting = { since, aliveAt: since, timer: tick() }
   }
 
   async #sync(joined: Joined): Promise<MemberAssignment> {
@@ -290,6 +325,7 @@ class KafkaGroupMember implements GroupMember {
       : new Map<string, MemberAssignment>()
     try {
       const connection = await this.#cluster.coordinator('group', groupId)
+      const sentAt = this.#clock.now()
       const response = await connection.send(
         syncGroup,
         {
@@ -315,6 +351,7 @@ class KafkaGroupMember implements GroupMember {
         { least: 3, waitMs: rebalanceTimeoutMs },
       )
       if (response.errorCode !== 0) throw this.#groupRefusal(response.errorCode, `sync with group ${groupId}`)
+      this.#sureAt = sentAt
       const { assignedPartitions, userData } = decodeAssignment(response.assignment)
       return {
         partitions: assignedPartitions.flatMap(({ topic, partitions }) =>
@@ -400,6 +437,7 @@ class KafkaGroupMember implements GroupMember {
     const { groupId, instanceId, heartbeatIntervalMs, sessionTimeoutMs } = this.#options
     try {
       const connection = await this.#cluster.coordinator('group', groupId, 'second')
+      const sentAt = this.#clock.now()
       const { errorCode } = await connection.send(
         heartbeat,
         {
@@ -412,6 +450,7 @@ class KafkaGroupMember implements GroupMember {
         { least: 3, timeoutMs: Math.ceil(sessionTimeoutMs / 3) },
       )
       if (this.#beat !== beat) return
+      if (errorCode === 0 || errorCode === kafkaErrors.REBALANCE_IN_PROGRESS.code) this.#sureAt = sentAt
       if (errorCode !== 0) throw this.#groupRefusal(errorCode, `heartbeat to group ${groupId}`)
       this.#heardAt = this.#clock.now()
       this.#nextHeartbeat(beat, heartbeatIntervalMs)

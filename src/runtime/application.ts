@@ -27,7 +27,7 @@ import type { TaskAnswer, TaskQuery } from './state-query.ts'
 import type { ApplicationState, ApplicationStatus, ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
 import { Summary } from './summary.ts'
-import { globalTask, moved } from './task-queries.ts'
+import { globalTask, moved, unheard } from './task-queries.ts'
 import { type ThreadHandle, ThreadPool } from './thread-pool.ts'
 import { structureHash } from './topology-memory.ts'
 import { isTopology, loadTopologyModule, plainConfig } from './topology-module.ts'
@@ -284,9 +284,15 @@ export class Millrace {
       self: () => this.advertised,
       threads: () => this.#pool.threads.map((thread) => thread.status()),
       owns: (task) => this.#pool.ownerOf(task) !== undefined,
-      ask: (request) => {
-        const thread = request.task === globalTask ? this.#pool.threads[0] : this.#pool.ownerOf(request.task)
-        return thread === undefined ? Promise.reject(moved(request.task)) : thread.query(request)
+      ask: async (request) => {
+        const { task } = request
+        const thread = task === globalTask ? this.#pool.threads[0] : this.#pool.ownerOf(task)
+        if (thread === undefined) throw moved(task)
+        const answer = await thread.query(request)
+        // A process that was stopped for a while, or is cut off, may be the last to hear that it has lost its tasks.
+        if (task !== globalTask && answer.role === 'active' && this.#group?.isCurrent !== true)
+          throw unheard(task, this.settings.sessionTimeoutMs)
+        return answer
       },
     }
   }

@@ -144,6 +144,11 @@ export class Group {
     return this.#member.identity
   }
 
+  /** False: another may have the tasks of this copy by now. */
+  get isCurrent(): boolean {
+    return this.#member.isCurrent
+  }
+
   async start(): Promise<void> {
     const { client, graph, settings } = this.#options
     this.#counts = await partitionCounts(client.admin, graph, settings.applicationId)

@@ -173,6 +173,14 @@ export function moved(task: string): StreamsError {
   return new StreamsError('QUERY_MOVED', `task ${task} is not here; ask the copy that has it`, { task })
 }
 
+export function unheard(task: string, sessionTimeoutMs: number): StreamsError {
+  return new StreamsError(
+    'QUERY_MOVED',
+    `the group has not been heard for ${sessionTimeoutMs} ms here: task ${task} may be another copy's by now; ask again, or a standby with { stale: true }`,
+    { task },
+  )
+}
+
 export function unknownStore(name: string, stores: readonly { readonly name: string }[]): StreamsError {
   const names = stores.map((store) => store.name)
   return new StreamsError(

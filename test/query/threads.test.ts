@@ -1,19 +1,27 @@
-/** Queries of an application whose tasks are in worker threads: compiled first, for Node 20 loads no TypeScript there. */
+/**
+ * Queries of an application whose tasks are in worker threads, or that is a process of its own: compiled first, for Node
+ * 20 loads no TypeScript there.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { silentLogger } from '../../src/base/logger.ts'
+import { askRemote } from '../../src/query/remote.ts'
+import type { Position } from '../../src/runtime/state-query.ts'
 import type { Millrace } from '../../src/service/millrace.ts'
 import { compile } from '../chaos/compile.ts'
 import { applicationId, World } from '../runtime/scenario.ts'
+import topology from './totals.ts'
 
 let folder = ''
 let module: URL
 let Application: typeof Millrace
 
 beforeAll(async () => {
-  folder = await compile(['src/service/millrace.ts', 'src/runtime/worker.ts', 'test/query/totals.ts'])
+  folder = await compile(['src/runtime/worker.ts', 'test/query/copy.ts'])
   module = pathToFileURL(join(folder, 'test/query/totals.js'))
   ;({ Millrace: Application } = await import(
     /* @vite-ignore */ pathToFileURL(join(folder, 'src/service/millrace.js')).href
@@ -53,5 +61,58 @@ test('queries: worker threads answer in parts for the tasks that they have', asy
     await expect(totals.windows('k0', 0, 1)).rejects.toMatchObject({ code: 'QUERY_INVALID' })
   } finally {
     await app.close()
+  }
+})
+
+test('queries: a copy that was stopped for longer than a session, it answers nothing before it hears of the group', {
+  timeout: 60_000,
+}, async () => {
+  await using world = await World.open({ events: 2, counts: 2, names: 1 })
+  await world.input(140)
+  const config = {
+    applicationId,
+    brokers: [world.kafka.address],
+    sessionTimeoutMs: 1_500,
+    heartbeatIntervalMs: 300,
+  }
+  const http = { port: 0, host: '127.0.0.1' }
+  const zombie = spawn(
+    process.execPath,
+    [
+      join(folder, 'test/query/copy.js'),
+      JSON.stringify({ ...config, http, stateDir: `${world.stateDir}/zombie`, logLevel: 'error' }),
+    ],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  )
+  try {
+    const [said] = (await once(zombie.stdout, 'data')) as [Buffer]
+    const endpoint = said.toString().trim().slice('http://'.length)
+    const ask = (bound: Position) =>
+      askRemote(
+        endpoint,
+        {
+          ...{ task: '0_0', store: 'totals', query: { kind: 'key', key: Buffer.from('k0') }, unlike: null },
+          ...{ isolation: 'committed', stale: false, bound, limit: 1, cut: false, waitMs: 5_000 },
+        },
+        20_000,
+        {},
+      )
+    const end = world.kafka.records('events').filter(({ partition }) => partition === 0).length
+    const { rows, position } = await ask({ events: { 0: end } })
+    expect(Buffer.from(rows[0]?.value ?? []).readBigInt64BE(0)).toBe(20n)
+    expect(position).toEqual({ events: { 0: end } })
+    zombie.kill('SIGSTOP')
+    const successor = world.app(topology, { ...config, stateDir: `${world.stateDir}/successor` })
+    await successor.start()
+    const tasks = () => successor.status().threads.flatMap((thread) => thread.tasks)
+    while (tasks().filter(({ task, state }) => task.startsWith('0_') && state === 'running').length < 2)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    // It lies in the zombie's socket before anything of the group does, and still counts to 20 there.
+    const late = ask({}).catch((error: unknown) => error)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    zombie.kill('SIGCONT')
+    expect(await late).toMatchObject({ code: 'QUERY_MOVED' })
+  } finally {
+    zombie.kill('SIGKILL')
   }
 })
