@@ -27,6 +27,19 @@ export function sink(
   const scratch = new ByteWriter(4096)
   let keyless = context.partition * recordsPerPartition
 
+  /** A record over the size limit is its handler's affair, here and not when the batch is refused. */
+  const refused = (
+    error: unknown,
+    topic: string,
+    key: unknown,
+    value: unknown,
+    timestamp: number,
+    headers: Headers,
+  ): void => {
+    if (!(error instanceof StreamsError) || error.code !== 'RECORD_TOO_LARGE') throw error
+    context.unwritable(error, name, topic, 'value', key, value, timestamp, headers)
+  }
+
   const send = (
     topic: string,
     partitions: number,
@@ -63,7 +76,11 @@ export function sink(
           : partitions === 1
             ? 0
             : partitionFor(buffer, 0, keyEnd - windowBytes, partitions)
-      collector.append(topic, partition, timestamp, keyBytes, 0, keyEnd, valueBytes, keyEnd, end, headers)
+      try {
+        collector.append(topic, partition, timestamp, keyBytes, 0, keyEnd, valueBytes, keyEnd, end, headers)
+      } catch (error) {
+        refused(error, topic, key, value, timestamp, headers)
+      }
       return
     }
     let chosen: unknown
@@ -97,19 +114,12 @@ export function sink(
         )
       }
     }
-    for (const partition of list) {
-      collector.append(
-        topic,
-        partition as number,
-        timestamp,
-        keyBytes,
-        0,
-        keyEnd,
-        valueBytes,
-        keyEnd,
-        end,
-        headers,
-      )
+    try {
+      for (const partition of list as readonly number[]) {
+        collector.append(topic, partition, timestamp, keyBytes, 0, keyEnd, valueBytes, keyEnd, end, headers)
+      }
+    } catch (error) {
+      refused(error, topic, key, value, timestamp, headers)
     }
   }
 

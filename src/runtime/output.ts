@@ -91,6 +91,15 @@ export class Output implements Collector {
 
   /** The open batch of a changelog partition, with room for so many bytes. Its bytes are referred to by the state. */
   changelog(topic: string, partition: number, bytes: number): BatchBuilder {
+    const { recordBytesMax } = this.#options
+    if (bytes > recordBytesMax) {
+      // No handler is asked: a change that is left out would make the changelog differ from the state.
+      throw new StreamsError(
+        'RECORD_TOO_LARGE',
+        `an entry of state of ${bytes} bytes for topic ${topic} is over the limit of ${recordBytesMax}; keep less under one key, or raise recordBytesMax and the topic's max.message.bytes`,
+        { topic, partition, verdict: 'stop' },
+      )
+    }
     const output = this.#topic(topic)
     const builder = output.open[partition]
     if (builder === undefined) {

@@ -141,6 +141,9 @@ const turnMs = 4
 const budgetMin = 16
 const budgetMax = 20_000
 const abortDelayMsMax = 5_000
+const quiesceLookMs = 100
+/** Where a task is that has no record in hand and yet waits. */
+const inPunctuation = { topic: null, partition: -1, offset: -1 } as const
 
 export class StreamThread {
   readonly name: string
@@ -487,10 +490,9 @@ export class StreamThread {
   /** A promise of the user's that never settles must not hold its task for ever. */
   #judgeBusy(slot: Slot, task: Task): void {
     const { maxPollIntervalMs } = this.#options.settings
-    const at = task.inHand
-    if (this.#clock.now() - slot.busySince <= maxPollIntervalMs || at === null) return
+    if (this.#clock.now() - slot.busySince <= maxPollIntervalMs) return
     slot.busySince = Number.POSITIVE_INFINITY
-    this.#fail(stuck(this.name, { ...at, task: task.id }, maxPollIntervalMs))
+    this.#fail(stuck(this.name, { ...(task.inHand ?? inPunctuation), task: task.id }, maxPollIntervalMs))
   }
 
   #wait(slot: Slot, waiting: Promise<unknown>): void {
@@ -753,6 +755,7 @@ export class StreamThread {
     }
     if (reason === null || !this.#any((task) => task.uncommitted)) return
     await this.#quiesce()
+    if (this.#failure !== null) throw this.#takeFailure()
     await this.#commit(reason)
   }
 
@@ -767,18 +770,26 @@ export class StreamThread {
     return false
   }
 
-  /** Records that wait for a user's promise are let finish; no task takes another meanwhile. */
+  /**
+   * Records that wait for a user's promise are let finish; no task takes another meanwhile. Ends early where something
+   * failed: nobody waits for a promise that never settles.
+   */
   async #quiesce(): Promise<void> {
     if (!this.#anyBusy) return
     for (const { task } of this.#slots.values()) if (task !== null) task.held = true
-    while (this.#anyBusy) {
+    while (this.#anyBusy && this.#failure === null) {
       await new Promise<void>((resolve) => {
-        this.#wake = resolve
+        const timer = this.#clock.after(quiesceLookMs, resolve)
+        this.#wake = () => {
+          timer.cancel()
+          resolve()
+        }
       })
       this.#wake = null
+      for (const slot of this.#slots.values())
+        if (slot.busy && slot.task !== null) this.#judgeBusy(slot, slot.task)
     }
     for (const { task } of this.#slots.values()) if (task !== null) task.held = false
-    if (this.#failure !== null) throw this.#takeFailure()
   }
 
   /** Cuts a generation and sends it off. Returns as soon as the tasks may go on. */
@@ -979,6 +990,8 @@ export class StreamThread {
         await this.#rollBack().catch((again) => this.#logger.warn(`thread ${this.name}: ${String(again)}`))
         for (const slot of [...this.#slots.values()]) await this.#close(slot, 'dirty')
         this.#setState('dead')
+        this.#stopping = true
+        void this.#shutDown().catch((again) => this.#logger.debug(`thread ${this.name}: ${String(again)}`))
         owner.failed(error)
         return false
     }
@@ -1089,7 +1102,7 @@ export function stuck(
   thread: string,
   at: {
     readonly task: string
-    readonly topic: string
+    readonly topic: string | null
     readonly partition: number
     readonly offset: number
     readonly node?: string
@@ -1097,6 +1110,13 @@ export function stuck(
   maxPollIntervalMs: number,
 ): StreamsError {
   const { task, topic, partition, offset, node } = at
+  if (topic === null) {
+    return new StreamsError(
+      'TASK_STUCK',
+      `thread ${thread}: task ${task} is in one punctuation for more than ${maxPollIntervalMs} ms; its thread is replaced. Raise maxPollIntervalMs where one may take that long`,
+      { task },
+    )
+  }
   const where = node === undefined ? '' : `, read by node ${node}`
   return new StreamsError(
     'TASK_STUCK',

@@ -565,7 +565,7 @@ export class Task implements TaskContext {
       },
       () =>
         new StreamsError(
-          'SERDE_FAILED',
+          error instanceof StreamsError ? error.code : 'SERDE_FAILED',
           `${node}: the ${part} can not be written to topic ${topic}: ${cause.message} (task ${this.id})`,
           { task: this.id, node, topic, cause: error, verdict: 'stop' },
         ),

@@ -255,7 +255,8 @@ export type StoreContext = {
 export type ChangelogWriter = {
   /**
    * The batch that the next record of this store, of about `bytes`, may be appended to. Asked once per store and cut,
-   * and again where `append` said that the batch is full. After `append` its `keyStart … valueEnd` are the record's
+   * again where `append` said that the batch is full, and for every record over a kilobyte: it throws where one is over
+   * the limit. After `append` its `keyStart … valueEnd` are the record's
    * ranges in `builder.buffer`: the state reads them until they are persisted, so a builder that was given out here is
    * never `reset`, it is left to the collector.
    */

@@ -47,6 +47,8 @@ export const emptyNotes: StoreNotes = { observedTime: -1, sequence: 0, count: 0 
 
 // What a changed slot costs the changelog before its size is known.
 const sizeGuess = 64
+// From here on the changelog is asked for each record whether it takes one so large.
+const largeBytes = 1024
 
 export abstract class LayeredStore<S extends Slot = Slot> {
   readonly name: string
@@ -246,6 +248,7 @@ export abstract class LayeredStore<S extends Slot = Slot> {
           const value = absent ? null : buffer
           if (
             builder === null ||
+            valueEnd > largeBytes ||
             !builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
           ) {
             builder = changelog.builder(this.name, valueEnd)

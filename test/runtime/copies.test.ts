@@ -1,14 +1,6 @@
 /** Several copies of an application on the embedded Kafka: they share the work, and what one leaves the others take. */
 import { expect, test } from 'vitest'
-import { countTopology, repartitionedTopology, World } from './scenario.ts'
-
-const until = async (what: () => boolean, timeoutMs = 10_000) => {
-  const deadline = Date.now() + timeoutMs
-  while (!what()) {
-    if (Date.now() > deadline) throw new Error(`never came: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-}
+import { countTopology, repartitionedTopology, until, World } from './scenario.ts'
 
 const tasksOf = (app: {
   status(): { threads: readonly { tasks: readonly { task: string; role: string; state: string }[] }[] }

@@ -6,7 +6,7 @@ import { noHeaders } from '../../src/base/headers.ts'
 import { type Logger, silentLogger } from '../../src/base/logger.ts'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import { tumbling } from '../../src/dsl/windows.ts'
-import { connect, type KafkaClient, type Producer } from '../../src/kafka/index.ts'
+import { connect, type KafkaClient, type OutgoingBatch, type Producer } from '../../src/kafka/index.ts'
 import { Millrace } from '../../src/runtime/application.ts'
 import type { Hooks } from '../../src/runtime/hooks.ts'
 import type { Config } from '../../src/runtime/options.ts'
@@ -27,6 +27,19 @@ export function countTopology(): Topology {
     .windowedBy(tumbling('10s', { grace: '1d' }))
     .count({ as: 'counts' })
     .toStream((_count, windowed) => `${windowed.key}@${windowed.start}`, { keySerde: text })
+    .to('counts', { valueSerde: serdes.long() })
+  return builder.build()
+}
+
+/** Counts per key, without windows. */
+export function tallyTopology(): Topology {
+  const text = serdes.string()
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .groupByKey()
+    .count({ as: 'counts' })
+    .toStream()
     .to('counts', { valueSerde: serdes.long() })
   return builder.build()
 }
@@ -57,13 +70,16 @@ export function throwingTopology(): Topology {
   return builder.build()
 }
 
+/** What is counted: per key and window, per key, or per first letter of the value. */
+export type Kind = 'windows' | 'keys' | 'letters'
+
 export class World {
   readonly kafka: EmbeddedKafka
   readonly stateDir: string
   readonly #client: KafkaClient
   readonly #producer: Producer
   readonly #apps: Millrace[] = []
-  /** Pieces of input written so far, by key and window. */
+  /** Pieces of input written so far, by key and window, key, and letter. */
   readonly expected = new Map<string, number>()
   #records = 0
 
@@ -98,6 +114,21 @@ export class World {
     return app
   }
 
+  get client(): KafkaClient {
+    return this.#client
+  }
+
+  /** A producer of somebody else's; transactional where it has an id. */
+  async stranger(transactionalId?: string): Promise<Producer> {
+    const producer = this.#client.producer({
+      ...(transactionalId === undefined ? {} : { transactionalId, transactionTimeoutMs: 60_000 }),
+      deliveryTimeoutMs: 10_000,
+      compression: 'none',
+    })
+    await producer.init()
+    return producer
+  }
+
   /** Written so far. */
   get records(): number {
     return this.#records
@@ -112,6 +143,7 @@ export class World {
   async one(key: string, value: string): Promise<void> {
     const timestamp = 1_000_000 + this.#records++ * 500
     this.#count(`${key}@${Math.floor(timestamp / 10_000) * 10_000}`)
+    this.#count(key)
     const bytes = Buffer.from(key + value)
     const builder = new BatchBuilder()
     builder.append(timestamp, bytes, 0, key.length, bytes, key.length, bytes.length, noHeaders)
@@ -129,6 +161,7 @@ export class World {
       const start = Math.floor(timestamp / 10_000) * 10_000
       this.#count(`${key}@${start}`)
       this.#count(value.slice(0, 1))
+      this.#count(key)
       const bytes = Buffer.from(key + value)
       builders[(number % 7) % partitions]?.append(
         timestamp,
@@ -156,13 +189,15 @@ export class World {
     return counts
   }
 
-  /** What the counts must be in the end; windowed or by letter. */
-  wanted(kind: 'windows' | 'letters'): Map<string, number> {
-    return new Map([...this.expected].filter(([key]) => key.includes('@') === (kind === 'windows')))
+  /** What the counts must be in the end. */
+  wanted(kind: Kind): Map<string, number> {
+    const kindOf = (key: string): Kind =>
+      key.includes('@') ? 'windows' : key.length > 1 ? 'keys' : 'letters'
+    return new Map([...this.expected].filter(([key]) => kindOf(key) === kind))
   }
 
   /** Resolves when the output says what the input holds; fails with the difference after a while. */
-  async settled(kind: 'windows' | 'letters' = 'windows', timeoutMs = 10_000): Promise<void> {
+  async settled(kind: Kind = 'windows', timeoutMs = 10_000): Promise<void> {
     const deadline = Date.now() + timeoutMs
     const wanted = this.wanted(kind)
     while (true) {
@@ -199,6 +234,30 @@ export class World {
 
   #count(key: string): void {
     this.expected.set(key, (this.expected.get(key) ?? 0) + 1)
+  }
+}
+
+/** A batch of these records, for a partition of a topic. */
+export function outgoing(
+  topic: string,
+  partition: number,
+  records: readonly (readonly [key: string, value: string | Buffer, timestamp?: number])[],
+): OutgoingBatch {
+  const builder = new BatchBuilder()
+  for (const [key, value, timestamp] of records) {
+    const bytes = Buffer.concat([Buffer.from(key), Buffer.from(value)])
+    const keyEnd = Buffer.byteLength(key)
+    builder.append(timestamp ?? 1_000_000, bytes, 0, keyEnd, bytes, keyEnd, bytes.length, noHeaders)
+  }
+  return { topic, partition, builder }
+}
+
+/** Resolves when it is so; fails with the question after a while. */
+export async function until(what: () => boolean, timeoutMs = 10_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs
+  while (!what()) {
+    if (Date.now() > deadline) throw new Error(`never came: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }
 
