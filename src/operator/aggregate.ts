@@ -38,7 +38,7 @@ export function aggregate(node: AggregateNode, next: Run, context: TaskContext):
     return versionedAggregate(node, next, context)
   const store = storeOf(context, node, name, 'key-value')
   const { sendOld } = node
-  const snapshot = snapshotBy(store.spec.valueSerde, store.name)
+  const snapshot = snapshotBy(store.spec.valueSerde, store)
   const step = stepOf(node.aggregation, node.name, snapshot)
   const silent = store.cached || next === nowhere
   if (store.cached) store.onFlush(flushKeyValue(next, context), { keepOld: sendOld })
@@ -78,7 +78,7 @@ export function aggregate(node: AggregateNode, next: Run, context: TaskContext):
 function versionedAggregate(node: AggregateNode, next: Run, context: TaskContext): Run {
   const store: VersionedStore = storeOf(context, node, node.stores[0], 'versioned')
   const { sendOld } = node
-  const snapshot = snapshotBy(store.spec.valueSerde, store.name)
+  const snapshot = snapshotBy(store.spec.valueSerde, store)
   const step = stepOf(node.aggregation, node.name, snapshot)
   return async (key, value, timestamp, headers) => {
     if (key === null || value === null)

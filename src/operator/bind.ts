@@ -493,20 +493,22 @@ class Binding {
   /** What a store of such values holds on to. */
   #keep(node: Node, store: string | undefined): Snapshot {
     if (store === undefined || !this.#isAliased(node)) return sameValue
-    const { spec } = this.#context.store(store)
-    return snapshotBy(spec.valueSerde, store)
+    const kept = this.#context.store(store)
+    return snapshotBy(kept.spec.valueSerde, kept)
   }
 
   #keepUnmatched(node: Node & { kind: 'stream-join' }): Snapshot {
     if (node.sharedStore === null || !this.#isAliased(node)) return sameValue
-    const { spec } = this.#context.store(node.sharedStore)
-    if (spec.kind !== 'outer-join' || node.side === 'left') return snapshotBy(spec.valueSerde, spec.name)
-    return snapshotBy(spec.rightValueSerde, spec.name)
+    const shared = this.#context.store(node.sharedStore)
+    const { spec } = shared
+    if (spec.kind !== 'outer-join' || node.side === 'left') return snapshotBy(spec.valueSerde, shared)
+    return snapshotBy(spec.rightValueSerde, shared)
   }
 
   #copies(store: string | undefined): Snapshot {
     assert(store !== undefined, 'an aggregation has a store')
-    return snapshotBy(this.#context.store(store).spec.valueSerde, store)
+    const accumulators = this.#context.store(store)
+    return snapshotBy(accumulators.spec.valueSerde, accumulators)
   }
 
   /** Notes the state that a record's key will need, in every store reached without a change of the key. */

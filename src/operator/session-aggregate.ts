@@ -18,7 +18,7 @@ export function sessionAggregate(node: SessionAggregateNode, next: Run, context:
   const { name, sendOld, aggregation } = node
   const { gapMs, graceMs } = node.windows
   const store = storeOf(context, node, node.stores[0], 'session')
-  const snapshot = snapshotBy(store.spec.valueSerde, store.name)
+  const snapshot = snapshotBy(store.spec.valueSerde, store)
   const step = stepOf(aggregation, name, snapshot)
   const { merge, initialise } = aggregation
   const onClose = node.emission === 'on-close'

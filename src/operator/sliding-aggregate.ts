@@ -33,7 +33,7 @@ export function slidingAggregate(node: SlidingAggregateNode, next: Run, context:
   const { name, sendOld } = node
   const { differenceMs, graceMs } = node.windows
   const store = storeOf(context, node, node.stores[0], 'window')
-  const snapshot = snapshotBy(store.spec.valueSerde, store.name)
+  const snapshot = snapshotBy(store.spec.valueSerde, store)
   const step = stepOf(node.aggregation, name, snapshot)
   const onClose = node.emission === 'on-close'
   const silent = onClose || store.cached || next === nowhere

@@ -13,16 +13,17 @@ export const sameValue: Snapshot = (value) => value
 
 const scratch = new ByteWriter()
 
-export function snapshotBy(serde: Serde<unknown>, topic: string): Snapshot {
+export function snapshotBy(serde: Serde<unknown>, { topic }: { readonly topic: string }): Snapshot {
   return (value) => {
     if (typeof value !== 'object' || value === null) return value
     const copy = copyOf(value)
     if (copy !== foreign) return copy
     const start = scratch.position
     try {
-      if (isPromise(serde.write(value, scratch, topic, noHeaders))) return withPrototype(value)
+      const waiting = serde.write(value, scratch, topic, noHeaders)
+      if (isPromise(waiting)) return withPrototype(value, waiting)
       const read = serde.read(scratch.copy(start), 0, scratch.position - start, topic, noHeaders)
-      return isPromise(read) ? withPrototype(value) : read
+      return isPromise(read) ? withPrototype(value, read) : read
     } finally {
       scratch.position = start
     }
@@ -98,7 +99,9 @@ function copyOf(value: unknown): unknown {
   return foreign
 }
 
-function withPrototype(value: object): unknown {
+/** A copy is needed at once. Whether the serde can do its work is seen when the store writes the value. */
+function withPrototype(value: object, waiting: Promise<unknown>): unknown {
+  waiting.catch(() => {})
   const copy = Object.create(Object.getPrototypeOf(value))
   for (const name of Object.keys(value)) {
     copy[name] = copyOfPlain((value as Record<string, unknown>)[name])

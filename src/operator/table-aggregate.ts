@@ -20,7 +20,7 @@ export function tableAggregate(node: TableAggregateNode, next: Run, context: Tas
     return versionedTableAggregate(node, next, context)
   }
   const store = storeOf(context, node, storeName, 'key-value')
-  const snapshot = snapshotBy(store.spec.valueSerde, store.name)
+  const snapshot = snapshotBy(store.spec.valueSerde, store)
   const move = moveOf(node, snapshot)
   const silent = store.cached || next === nowhere
   if (store.cached) store.onFlush(flushKeyValue(next, context), { keepOld: sendOld })
@@ -73,7 +73,7 @@ function moveOf(node: TableAggregateNode, snapshot: (value: unknown) => unknown)
 function versionedTableAggregate(node: TableAggregateNode, next: Run, context: TaskContext): Run {
   const { name, sendOld } = node
   const store = storeOf(context, node, node.stores[0], 'versioned')
-  const snapshot = snapshotBy(store.spec.valueSerde, store.name)
+  const snapshot = snapshotBy(store.spec.valueSerde, store)
   const move = moveOf(node, snapshot)
   return async (key, changed, timestamp, headers) => {
     if (key === null) throw groupWithoutKey(name)

@@ -41,7 +41,7 @@ function keyValueTableStore(
   sendOld: boolean,
   aliased: boolean,
 ): TableStore {
-  const keep: Snapshot | null = aliased ? snapshotBy(store.spec.valueSerde, store.name) : null
+  const keep: Snapshot | null = aliased ? snapshotBy(store.spec.valueSerde, store) : null
   const silent = store.cached || next === nowhere
   if (store.cached) store.onFlush(flushKeyValue(next, context), { keepOld: sendOld })
 
@@ -76,7 +76,7 @@ function versionedTableStore(
   sendOld: boolean,
   aliased: boolean,
 ): TableStore {
-  const keep: Snapshot | null = aliased ? snapshotBy(store.spec.valueSerde, store.name) : null
+  const keep: Snapshot | null = aliased ? snapshotBy(store.spec.valueSerde, store) : null
 
   const put = (
     before: unknown,

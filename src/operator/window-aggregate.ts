@@ -18,7 +18,7 @@ import { flushWindow, storeOf, update, windowedKey } from './stores.ts'
 export function windowAggregate(node: WindowAggregateNode, next: Run, context: TaskContext): Run {
   const { name, windows, sendOld } = node
   const store = storeOf(context, node, node.stores[0], 'window')
-  const snapshot = snapshotBy(store.spec.valueSerde, store.name)
+  const snapshot = snapshotBy(store.spec.valueSerde, store)
   const step = stepOf(node.aggregation, name, snapshot)
   const onClose = node.emission === 'on-close'
   const silent = onClose || store.cached || next === nowhere

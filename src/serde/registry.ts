@@ -6,6 +6,7 @@
  * answer is asked again for a bounded time; then the record fails, and its handler decides.
  */
 import { createRequire } from 'node:module'
+import { setTimeout as sleep } from 'node:timers/promises'
 import avro, { type Type as AvroType } from 'avsc'
 import { StreamsError } from '../base/errors.ts'
 import type { Serde } from './serde.ts'
@@ -15,9 +16,9 @@ export type SchemaRegistryOptions = {
   readonly url: string
   readonly username?: string
   readonly password?: string
-  /** How often an unanswered request is made again. Default 3. */
+  /** How often it is asked again where it does not answer, or says that it can't. Default 3. */
   readonly retries?: number
-  /** How long all tries together may take. Default 5 s. */
+  /** How long all tries together may take; one of them at most half of it. Default 5 s. */
   readonly retryTimeMs?: number
 }
 
@@ -76,13 +77,23 @@ type Schema = {
 type Known = { readonly id: number; readonly subject: string; readonly schema: Schema }
 type Writer = Known | Promise<void>
 
+/** A request of the client's, as far as it is used. */
+type ClientRequest = {
+  method(): string
+  context(): Readonly<Record<string, unknown>>
+  enhance(extras: { signal: AbortSignal }, context: Readonly<Record<string, unknown>>): ClientRequest
+}
+
 const headerBytes = 5
+const firstWaitMs = 100
 /** A failure is not asked for again so soon: a batch of records would each wait for its retries. */
 const failureKeptMs = 1_000
 
 export class SchemaRegistry {
   readonly #client: Client
   readonly #url: string
+  readonly #retries: number
+  readonly #retryTimeMs: number
   readonly #schemas = new Map<number, Schema>()
   readonly #loading = new Map<number, Promise<void>>()
   readonly #failures = new Map<string, { readonly error: StreamsError; readonly at: number }>()
@@ -96,13 +107,26 @@ export class SchemaRegistry {
       )
     }
     this.#url = url
+    this.#retries = retries
+    this.#retryTimeMs = retryTimeMs
     const { SchemaRegistry: Client } = createRequire(import.meta.url)(
       '@kafkajs/confluent-schema-registry',
     ) as ClientModule
     this.#client = new Client({
       host: url.replace(/\/$/, ''),
       ...(username === undefined ? {} : { auth: { username, password: password ?? '' } }),
-      retry: { retries, initialRetryTimeInSecs: 0.1, maxRetryTimeInSecs: retryTimeMs / 1000 },
+      // Its own retries leave out what is posted, and know no limit of time. They are set for all clients of a
+      // process at once, so ours are told apart by their context and others keep theirs.
+      retry: {
+        enableRetry: (request: ClientRequest) =>
+          request.method() === 'get' && request.context()['millrace'] !== true,
+      },
+      middlewares: [
+        () => ({
+          request: (request: ClientRequest) =>
+            request.enhance({ signal: AbortSignal.timeout(Math.ceil(retryTimeMs / 2)) }, { millrace: true }),
+        }),
+      ],
     })
   }
 
@@ -241,15 +265,58 @@ export class SchemaRegistry {
   async #asked(what: string, ask: () => Promise<void>): Promise<void> {
     const failure = this.#failures.get(what)
     if (failure !== undefined && Date.now() - failure.at < failureKeptMs) throw failure.error
-    try {
-      await ask()
-      this.#failures.delete(what)
-    } catch (cause) {
-      const error = failed(`schema registry ${this.#url}, ${what}: ${messageOf(cause)}`, cause)
-      this.#failures.set(what, { error, at: Date.now() })
-      throw error
+    const deadline = performance.now() + this.#retryTimeMs
+    for (let tries = 1; ; tries++) {
+      try {
+        await within(deadline, ask())
+        this.#failures.delete(what)
+        return
+      } catch (cause) {
+        const waitMs = firstWaitMs * 2 ** (tries - 1)
+        if (mayPass(cause) && tries <= this.#retries && performance.now() + waitMs < deadline) {
+          await sleep(waitMs)
+          continue
+        }
+        const often = tries === 1 ? '' : ` (asked ${tries} times)`
+        const error = failed(`schema registry ${this.#url}, ${what}: ${answerOf(cause)}${often}`, cause)
+        this.#failures.set(what, { error, at: Date.now() })
+        throw error
+      }
     }
   }
+}
+
+/** A request has its own limit; what is asked may be several of them. */
+async function within(deadline: number, asked: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    const left = Math.max(0, deadline - performance.now())
+    timer = setTimeout(() => reject(new Error('no answer in time')), left)
+  })
+  try {
+    await Promise.race([asked, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Where no answer came the client says 400 and puts what happened into the message, behind that number. */
+const noAnswer = /^.* - Error, status 400: /
+
+/**
+ * Asked again it may answer: it was not reached, was busy, or had a trouble of its own. A conflict (409) is a schema that
+ * is refused, but also one that another copy registers at this very moment.
+ */
+function mayPass(error: unknown): boolean {
+  const status = (error as { status?: unknown } | null)?.status
+  if (typeof status !== 'number') return false
+  return status >= 500 || [408, 409, 429].includes(status) || noAnswer.test(messageOf(error))
+}
+
+function answerOf(error: unknown): string {
+  return messageOf(error)
+    .replace(noAnswer, 'no answer: ')
+    .replace(/^Confluent_Schema_Registry - /, '')
 }
 
 function encoded(writer: Known, value: unknown): Buffer {
@@ -267,11 +334,16 @@ function encoded(writer: Known, value: unknown): Buffer {
   }
 }
 
-/** The index of a message is a list of zigzag integers: its length, then the way down; a lone zero is the first message. */
+/**
+ * The index of a message is a list of zigzag integers: its length, then the way down; a lone zero is the first message.
+ * The registry's client for Node writes none. No field has number 0, so the data of a message never begin with a byte
+ * below 8, which every index of up to three steps does.
+ */
 function afterMessageIndex(from: Buffer, start: number, end: number): number {
-  if (start >= end) throw new Error('the index of the message is missing')
-  if (from[start] === 0) return start + 1
-  if (from[start] === 2 && from[start + 1] === 0) return start + 2
+  const first = from[start] ?? 0
+  if (start >= end || first >= 8) return start
+  if (first === 0) return start + 1
+  if (first === 2 && from[start + 1] === 0) return start + 2
   throw new Error('it is not the first message of its schema; only that one can be read')
 }
 

@@ -50,6 +50,8 @@ export type Order = 'forward' | 'backward'
 
 type StoreBase<K, V> = {
   readonly name: string
+  /** Of its changelog: what its serdes are told. */
+  readonly topic: string
   readonly spec: StoreSpec
   /** Changes go downstream at flush instead of at each update. False where the application's cache is off. */
   readonly cached: boolean

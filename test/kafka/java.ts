@@ -13,10 +13,13 @@ import { setTimeout as wait } from 'node:timers/promises'
 /** The releases that the tests know; the first is the default. */
 export const kafkaVersions = ['4.3.0', '3.9.1'] as const
 export type KafkaVersion = (typeof kafkaVersions)[number]
+const registryVersion = '2.1.5.Final'
 
 export type JavaOptions = {
   /** The release whose jars are on the class path. Default: the newest. */
   readonly version?: KafkaVersion
+  /** The class path, where it is not Kafka's. */
+  readonly jars?: string
   /** System properties. */
   readonly properties?: { readonly [name: string]: string }
   /** Default: 256 MB. */
@@ -36,6 +39,7 @@ export type JavaRunOptions = JavaOptions & {
 const here = resolve('test/kafka')
 const cache = resolve('node_modules/.cache/millrace')
 const programs = join(here, 'java')
+const pom = join(here, 'jars', 'pom.xml')
 const remedy = 'install a JDK 17 or newer and Maven (Debian: apt-get install openjdk-17-jdk-headless maven)'
 
 /** What is kept of an output: a broker's log is long, and its end is what tells. */
@@ -132,16 +136,35 @@ export class JavaProcess {
 
 /** The class path of a Kafka release: broker, clients, tools, Kafka Streams and its test driver. */
 export async function kafkaJars(version: KafkaVersion = kafkaVersions[0]): Promise<string> {
-  const pom = join(here, 'jars', 'pom.xml')
   const folder = await once(`kafka-${version}-${digest([await readFile(pom, 'utf8')])}`, async (target) => {
     const goal = ['dependency:copy-dependencies', `-DoutputDirectory=${target}`, `-Dkafka.version=${version}`]
-    const offline = await run('mvn', ['-q', '-B', '-o', '-f', pom, ...goal], { timeoutMs: 120_000 })
-    if (offline.exit === 0) return
-    const online = await run('mvn', ['-q', '-B', '-f', pom, ...goal], { timeoutMs: 600_000 })
-    if (online.exit !== 0)
-      throw new Error(`mvn could not fetch Kafka ${version}:\n${online.stdout}${online.stderr}`)
+    await fetchedBy(goal, `Kafka ${version}`)
   })
   return join(folder, '*')
+}
+
+/** What is on this machine already needs no network. */
+async function fetchedBy(goal: readonly string[], what: string): Promise<void> {
+  const maven = ['-q', '-B', '-f', pom, ...goal]
+  const offline = await run('mvn', ['-o', ...maven], { timeoutMs: 120_000 })
+  if (offline.exit === 0) return
+  const online = await run('mvn', maven, { timeoutMs: 600_000 })
+  if (online.exit !== 0) throw new Error(`mvn could not fetch ${what}:\n${online.stdout}${online.stderr}`)
+}
+
+/** The class path of a schema registry, about 95 MB, fetched by the tests that need it. */
+export async function registryJars(): Promise<string> {
+  const artifact = `io.apicurio:apicurio-registry-app:${registryVersion}:tar.gz:all`
+  const folder = await once(`registry-${registryVersion}`, async (target) => {
+    const goal = ['dependency:copy', `-Dartifact=${artifact}`, `-DoutputDirectory=${target}`]
+    await fetchedBy(goal, 'the schema registry')
+    const archive = join(target, `apicurio-registry-app-${registryVersion}-all.tar.gz`)
+    const { exit, stderr } = await run('tar', ['-xzf', archive, '-C', target])
+    if (exit !== 0) throw new Error(`tar could not unpack ${archive}:\n${stderr}`)
+    await rm(archive)
+  })
+  // Its manifest names its libraries.
+  return join(folder, `apicurio-registry-app-${registryVersion}-runner.jar`)
 }
 
 /** Starts a class of Kafka's, or a program of ours from `java/`, which calls `Guard.untilInputEnds()` first. */
@@ -191,7 +214,7 @@ export async function javaCommand(
   options: JavaOptions,
 ): Promise<string[]> {
   const version = options.version ?? kafkaVersions[0]
-  const jars = await kafkaJars(version)
+  const jars = options.jars ?? (await kafkaJars(version))
   const folder = options.programs ?? programs
   const ours = existsSync(join(folder, `${main}.java`))
   const classPath = ours ? [await compile(folder, main, version, jars), jars] : [jars]

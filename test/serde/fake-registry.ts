@@ -11,16 +11,19 @@ type Stored = {
 export type FakeRegistry = {
   readonly url: string
   readonly requests: string[]
-  /** Answers everything with this status until it is null again. */
-  down: number | null
+  /** Answers everything with this status, or takes requests and stays mute, until it is null again. */
+  down: number | 'mute' | null
   register(subject: string, schema: object | string, schemaType?: string): number
+  /** Resolves when it was asked so often. */
+  seen(requests: number): Promise<void>
   close(): Promise<void>
 }
 
 export async function startFakeRegistry(): Promise<FakeRegistry> {
   const stored: Stored[] = []
   const requests: string[] = []
-  const state = { down: null as number | null }
+  const watchers = new Set<() => void>()
+  const state = { down: null as number | 'mute' | null }
   const register = (subject: string, given: object | string, schemaType = 'AVRO'): number => {
     const schema = typeof given === 'string' ? given : JSON.stringify(given)
     const same = stored.find((each) => each.schema === schema)
@@ -58,6 +61,8 @@ export async function startFakeRegistry(): Promise<FakeRegistry> {
     })
     request.on('end', () => {
       requests.push(`${request.method} ${request.url}`)
+      for (const look of watchers) look()
+      if (state.down === 'mute') return
       const { status, json } =
         state.down === null
           ? answer(request.method ?? '', request.url ?? '', body)
@@ -78,6 +83,14 @@ export async function startFakeRegistry(): Promise<FakeRegistry> {
       state.down = status
     },
     register,
+    seen: (count) =>
+      new Promise((resolve) => {
+        const look = (): void => {
+          if (requests.length >= count) resolve()
+        }
+        watchers.add(look)
+        look()
+      }),
     close: () =>
       new Promise((resolve) => {
         server.closeAllConnections()

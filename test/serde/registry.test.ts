@@ -1,15 +1,19 @@
+import { createRequire } from 'node:module'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ByteWriter } from '../../src/base/bytes.ts'
 import { noHeaders } from '../../src/base/headers.ts'
+import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import { SchemaRegistry } from '../../src/serde/registry.ts'
 import type { Serde } from '../../src/serde/serde.ts'
+import { serdes } from '../../src/serde/serdes.ts'
+import { TopologyTestDriver } from '../../src/testing/topology-test-driver.ts'
 import { type FakeRegistry, startFakeRegistry } from './fake-registry.ts'
 
 let fake: FakeRegistry
 let registry: SchemaRegistry
 beforeEach(async () => {
   fake = await startFakeRegistry()
-  registry = new SchemaRegistry({ url: fake.url, retries: 2, retryTimeMs: 500 })
+  registry = new SchemaRegistry({ url: fake.url, retries: 2, retryTimeMs: 1_000 })
 })
 afterEach(() => fake.close())
 
@@ -61,12 +65,15 @@ describe('registry: what is written and read', () => {
     expect(await read(serde, bytes)).toEqual(ann)
   })
 
-  test('registry: Protobuf, with the index of its message, in both forms', async () => {
+  test('registry: Protobuf, with the index of its message, in both forms or without one', async () => {
     const serde = registry.protobuf<typeof ann>({ schema: proto })
     const bytes = await bytesOf(serde, ann)
     expect(bytes.toString('hex')).toBe('0000000001000a03416e6e1007')
     expect(await read(serde, bytes)).toMatchObject(ann)
     expect(await read(serde, Buffer.from('000000000102000a03416e6e1007', 'hex'))).toMatchObject(ann)
+    expect(await read(serde, Buffer.from('00000000010a03416e6e1007', 'hex'))).toMatchObject(ann)
+    for (const nothing of ['000000000100', '0000000001'])
+      expect(await read(serde, Buffer.from(nothing, 'hex'))).toMatchObject({ name: '', age: 0 })
     await expect(async () => read(serde, Buffer.from('000000000102020a03416e6e1007', 'hex'))).rejects.toThrow(
       /only that one can be read/,
     )
@@ -167,7 +174,84 @@ describe('registry: what goes wrong', () => {
     expect({ ...(await read(serde, bytes)) }).toEqual(ann)
   })
 
+  test('registry: it takes requests and never answers, the time of all tries holds', async () => {
+    const id = fake.register('users-value', user)
+    const bytes = Buffer.concat([Buffer.from([0, 0, 0, 0, id]), Buffer.from('06416e6e0e', 'hex')])
+    fake.down = 'mute'
+    const startedAt = performance.now()
+    await expect(async () => read(registry.avro(), bytes)).rejects.toThrow(/schema 1 .*no answer/)
+    await expect(bytesOf(registry.avro({ schema: user }), ann)).rejects.toThrow(
+      /subject users-value: no answer/,
+    )
+    expect(performance.now() - startedAt).toBeLessThan(6_000)
+    expect(fake.requests.length).toBeGreaterThan(1)
+  })
+
+  test('registry: nobody listens there, the error says so in words', async () => {
+    const { url } = fake
+    await fake.close()
+    await expect(bytesOf(registry.avro({ schema: user }), ann)).rejects.toThrow(
+      `schema registry ${url}, subject users-value: no answer: connect ECONNREFUSED`,
+    )
+  })
+
+  test('registry: it answers no, it is not asked again', async () => {
+    await expect(async () =>
+      read(registry.avro(), Buffer.from('000000000906416e6e0e', 'hex')),
+    ).rejects.toThrow('schema 9 (topic users, value): Schema not found')
+    expect(fake.requests).toEqual(['GET /schemas/ids/9'])
+  })
+
+  test('registry: it is down for a moment while a schema is registered, that is tried again', async () => {
+    fake.down = 503
+    const written = bytesOf(registry.avro<typeof ann>({ schema: user }), ann)
+    await fake.seen(1)
+    fake.down = null
+    expect((await written).readInt32BE(1)).toBe(1)
+  })
+
+  test('registry: another client of this process, it keeps its own retries', async () => {
+    const { SchemaRegistry: Client } = createRequire(import.meta.url)(
+      '@kafkajs/confluent-schema-registry',
+    ) as {
+      readonly SchemaRegistry: new (options: { host: string }) => { getSchema(id: number): Promise<unknown> }
+    }
+    fake.down = 503
+    await expect(new Client({ host: fake.url }).getSchema(1)).rejects.toThrow(/down/)
+    expect(fake.requests.length).toBe(4)
+  })
+
   test('registry: an address that is none, refused', () => {
     expect(() => new SchemaRegistry({ url: 'localhost:8081' })).toThrow(/give one such as http/)
+  })
+})
+
+describe('registry: in a store', () => {
+  const usersTopology = () => {
+    const builder = new StreamsBuilder()
+    const valueSerde = registry.avro<typeof ann>({ schema: user })
+    builder
+      .stream('users', { keySerde: serdes.string(), valueSerde })
+      .groupByKey()
+      .reduce((_before, now) => now, { as: 'latest', valueSerde })
+      .toStream()
+      .to('out')
+    return builder.build()
+  }
+
+  test("registry: of a class, as Avro's values are, the store's subject is its changelog's and no other", async () => {
+    const driver = await TopologyTestDriver.start(usersTopology(), { applicationId: 'app' })
+    for (const age of [7, 8]) await driver.input<string, typeof ann>('users').pipe('a', { ...ann, age })
+    expect((await driver.output('out').readValues()).map((value) => ({ ...(value as object) }))).toEqual([
+      { name: 'Ann', age: 7 },
+      { name: 'Ann', age: 8 },
+    ])
+    await driver.close()
+    const registered = fake.requests.filter((request) => request.startsWith('POST'))
+    expect(registered.sort()).toEqual([
+      'POST /subjects/app-latest-changelog-value/versions',
+      'POST /subjects/out-value/versions',
+      'POST /subjects/users-value/versions',
+    ])
   })
 })
