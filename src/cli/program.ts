@@ -147,7 +147,10 @@ Exit codes: 0 done, 1 it failed or the answer is no, 2 called or configured wron
     .option('--to-offset <offset>', 'input from this offset on, in every partition', wholeNumber)
     .option('--to-datetime <time>', 'input from this time on: 2026-01-31T12:00, or 10m for ten minutes ago')
     .option('--shift <records>', 'so many records on, or back with a minus', signedNumber)
-    .option('--input-topics <topics>', 'where there is no topology file: input topics, separated by commas')
+    .option(
+      '--input-topics <topics>',
+      'only these of the input, separated by commas; without a topology file they must be named',
+    )
     .option('--keep-state', 'leaves internal topics and local state as they are')
     .option('--execute', 'does it')
     .option('--yes', 'does not ask')

@@ -13,7 +13,7 @@ import type { Topology, TopologyGraph } from '../topology/topology.ts'
 import { changelogTopic } from './internal-topics.ts'
 import { type Config, resolveConfig } from './options.ts'
 import { partitionKey } from './partition-key.ts'
-import { partitionCounts, prefixed, taskSources, topicsOf } from './source-topics.ts'
+import { missingTopic, partitionCounts, prefixed, taskSources, topicsOf } from './source-topics.ts'
 import { memoryTopic, readTopology } from './topology-memory.ts'
 
 /** Where input is read from next. A shift is by records, from where the group stands. */
@@ -44,6 +44,14 @@ export type ResetPlan = {
   readonly done: boolean
 }
 
+/** What is reset. Without a graph the input is what `topics` names, and internal topics are known by their endings. */
+export type Resettable = {
+  readonly client: KafkaClient
+  readonly graph: TopologyGraph | null
+  readonly applicationId: string
+  readonly stateDir: string
+}
+
 /** With the application's own settings. Local state is deleted on this machine only: run it where each copy runs. */
 export async function resetApplication(
   topology: Topology,
@@ -53,36 +61,48 @@ export async function resetApplication(
   const { applicationId, brokers, clientId, kafka, stateDir } = resolveConfig(config)
   const client = connect({ brokers, clientId: clientId as string, logger: silentLogger, kafka })
   try {
-    return await resetWith(client, topology.graph, applicationId, stateDir, options)
+    const what = { client, graph: topology.graph, applicationId, stateDir }
+    const plan = await planReset(what, options)
+    return (options.dryRun ?? true) ? plan : await carryOutReset(what, plan)
   } finally {
     await client.close()
   }
 }
 
-async function resetWith(
-  client: KafkaClient,
-  graph: TopologyGraph,
-  applicationId: string,
-  stateDir: string,
-  options: ResetOptions,
+export async function planReset(
+  what: Resettable,
+  options: Omit<ResetOptions, 'dryRun'> & {
+    /** Only offsets move. */
+    readonly keepInternalTopics?: boolean
+  } = {},
 ): Promise<ResetPlan> {
-  const { dryRun = true, keepLocalState = false } = options
+  const { client, graph, applicationId, stateDir } = what
   const { admin } = client
   const input = await inputOf(admin, graph, applicationId, options.topics)
   const committed = await client.committed(applicationId, input)
   const known = new Map(committed.map((one) => [partitionKey(one), one.offset]))
   const targets = await targetsOf(admin, input, options.to ?? 'earliest', known)
-  const offsets = input.map((at, index) => ({
-    ...at,
-    from: known.get(partitionKey(at)) ?? null,
-    to: targets[index] as number,
-  }))
-  const deletedTopics = await internalTopicsOf(client, graph, applicationId)
-  const deletedTasks = keepLocalState ? [] : await localTasks(stateDir, applicationId)
-  const members = await membersOf(admin, applicationId)
-  const plan = { offsets, deletedTopics, deletedTasks, members }
-  if (dryRun) return { ...plan, done: false }
-  refuseMembers(applicationId, members)
+  return {
+    offsets: input.map((at, index) => ({
+      ...at,
+      from: known.get(partitionKey(at)) ?? null,
+      to: targets[index] as number,
+    })),
+    deletedTopics: options.keepInternalTopics === true ? [] : await ownTopics(client, graph, applicationId),
+    deletedTasks: options.keepLocalState === true ? [] : await localTasks(stateDir, applicationId),
+    members: await membersOf(admin, applicationId),
+    done: false,
+  }
+}
+
+/** Looks once more that nobody runs: between plan and deed a person may have thought about it. */
+export async function carryOutReset(
+  { client, applicationId, stateDir }: Resettable,
+  plan: ResetPlan,
+): Promise<ResetPlan> {
+  const { admin } = client
+  const { offsets, deletedTopics, deletedTasks } = plan
+  await refuseWhileRunning(client, applicationId)
   // State goes before offsets: a reset that stops half way leaves too little state, never state of another time.
   for (const task of deletedTasks)
     await rm(join(stateDir, applicationId, task), { recursive: true, force: true })
@@ -96,15 +116,34 @@ async function resetWith(
     metadata: '',
   }))
   if (moved.length > 0) await admin.alterGroupOffsets(applicationId, moved)
-  return { ...plan, done: true }
+  return { ...plan, members: [], done: true }
+}
+
+/** An application that runs would write again what is taken away. */
+export async function refuseWhileRunning({ admin }: KafkaClient, applicationId: string): Promise<void> {
+  const members = await membersOf(admin, applicationId)
+  if (members.length === 0) return
+  const [copies, them] = members.length === 1 ? ['copy', 'it'] : ['copies', 'them']
+  throw new StreamsError(
+    'RESET_REFUSED',
+    `${applicationId} has ${members.length} running ${copies} (${members.join('; ')}): stop ${them} first; one that was killed leaves the group after its sessionTimeoutMs`,
+  )
 }
 
 async function inputOf(
   admin: Admin,
-  graph: TopologyGraph,
+  graph: TopologyGraph | null,
   applicationId: string,
   topics: readonly string[] | undefined,
 ): Promise<readonly TopicPartition[]> {
+  if (graph === null) {
+    const found = await admin.topics(topics ?? [])
+    const missing = topics?.find((topic) => !found.some(({ name }) => name === topic))
+    if (missing !== undefined) throw missingTopic(missing, 'the input that is reset')
+    return found.flatMap(({ name, partitions }) =>
+      partitions.map(({ partition }) => ({ topic: name, partition })),
+    )
+  }
   const counts = await partitionCounts(admin, graph, applicationId)
   const names = new Set(
     taskSources(graph)
@@ -168,37 +207,38 @@ async function targetsOf(
   return range.map(({ end }, index) => found[index]?.offset ?? end)
 }
 
-/** All that this topology or the deployed one makes for itself, as far as it is there. */
-async function internalTopicsOf(
+/**
+ * All topics that this topology or the deployed one makes for itself, as far as they are there. Where there is no
+ * topology, those of another application whose id begins with this one's and a dash look the same.
+ */
+export async function ownTopics(
   client: KafkaClient,
-  graph: TopologyGraph,
+  graph: TopologyGraph | null,
   applicationId: string,
 ): Promise<readonly string[]> {
   const before = await readTopology(client, applicationId)
   const names = new Set([memoryTopic(applicationId)])
-  for (const name of graph.internalTopics.keys()) names.add(prefixed(applicationId, name))
-  for (const store of graph.stores.values())
+  for (const name of graph?.internalTopics.keys() ?? []) names.add(prefixed(applicationId, name))
+  for (const store of graph?.stores.values() ?? [])
     if (store.changelog !== null && store.changelog.sourceTopic === null)
       names.add(changelogTopic(applicationId, store.name))
   for (const { name } of before?.topics ?? []) names.add(name)
   for (const { changelog, fromSource } of before?.stores ?? [])
     if (changelog !== null && !fromSource) names.add(changelog)
-  return (await client.admin.topics([...names])).map(({ name }) => name).sort()
+  const existing = await client.admin.topics(graph === null ? undefined : [...names])
+  return existing
+    .map(({ name }) => name)
+    .filter((name) => names.has(name) || (name.startsWith(`${applicationId}-`) && ownEnding.test(name)))
+    .sort()
 }
+
+const ownEnding = /-(changelog|repartition|subscription-(registration|response)-topic)$/
 
 async function membersOf(admin: Admin, groupId: string): Promise<readonly string[]> {
   const groups = await admin.groups()
   if (!groups.some((group) => group.groupId === groupId)) return []
   const { members } = await admin.describeGroup(groupId)
   return members.map(({ memberId, clientId, host }) => `${clientId} ${memberId} ${host}`)
-}
-
-function refuseMembers(applicationId: string, members: readonly string[]): void {
-  if (members.length === 0) return
-  throw new StreamsError(
-    'RESET_REFUSED',
-    `${applicationId} has ${members.length} running ${members.length === 1 ? 'copy' : 'copies'} (${members.join('; ')}): stop ${members.length === 1 ? 'it' : 'them'} first; one that was killed leaves the group after its sessionTimeoutMs`,
-  )
 }
 
 function invalid(message: string): StreamsError {

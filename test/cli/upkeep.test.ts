@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -56,6 +56,9 @@ async function runUntil(line: string, topic: string, records: number): Promise<s
   return console.out()
 }
 
+const tasksOnDisk = async (): Promise<readonly string[]> =>
+  (await readdir(join(folder, 'state', 'words'))).filter((name) => /^\d+_\d+$/.test(name))
+
 const latest = (kafka: EmbeddedKafka, topic: string): Record<string, number> =>
   Object.fromEntries(
     kafka.records(topic).map(({ key, value }) => [String(key), Number(value?.readBigInt64BE())]),
@@ -109,7 +112,7 @@ describe('reset', () => {
     expect(dry.out).toContain('delete topic words-counted-changelog')
     expect(dry.out).toContain('delete topic words-by-word-repartition')
     expect(dry.out).toContain('add --execute')
-    expect(existsSync(join(folder, 'state', 'words'))).toBe(true)
+    expect(await tasksOnDisk()).not.toEqual([])
     expect(Object.keys(kafka.topics())).toContain('words-counted-changelog')
 
     const refused = await command('reset topology.ts --execute', { cwd: folder, answers: ['no'] })
@@ -118,7 +121,7 @@ describe('reset', () => {
     const done = await command('reset topology.ts --execute --yes --json', { cwd: folder })
     expect(done.err).toBe('')
     expect(JSON.parse(done.out)).toMatchObject({ applicationId: 'words', execute: true })
-    expect(existsSync(join(folder, 'state', 'words'))).toBe(false)
+    expect(await tasksOnDisk()).toEqual([])
     expect(Object.keys(kafka.topics())).not.toContain('words-counted-changelog')
 
     const before = kafka.records('counts').length
@@ -148,6 +151,35 @@ describe('reset', () => {
     expect(both).toMatchObject({ code: 2, err: expect.stringContaining('give only one of') })
   })
 
+  test('reset: without the topology file, the topics are found by name; with --keep-state only offsets move', async () => {
+    await using kafka = await EmbeddedKafka.start({ autoCreateTopics: false })
+    await project(kafka, ['a', 'b', 'a'])
+    await runUntil('run topology.ts', 'counts', 2)
+    const config = `--application-id words --brokers ${kafka.address} --state-dir state`
+    expect(await command(`reset ${config}`, { cwd: folder })).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('--input-topics'),
+    })
+    expect(await command(`reset ${config} --input-topics words,nowhere`, { cwd: folder })).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('nowhere'),
+    })
+    const planOf = async (line: string) =>
+      JSON.parse((await command(`reset ${line} --json`, { cwd: folder })).out) as Record<string, unknown>
+    const byName = await planOf(`${config} --input-topics words`)
+    expect(byName).toEqual(await planOf('topology.ts'))
+    expect(byName['deletedTopics']).toEqual([
+      'words-by-word-repartition',
+      'words-counted-changelog',
+      'words-millrace-topology',
+    ])
+    expect(await planOf('topology.ts --keep-state')).toEqual({
+      ...byName,
+      deletedTopics: [],
+      deletedTasks: [],
+    })
+  })
+
   test('reset: the application still runs, refused with its members', async () => {
     await using kafka = await EmbeddedKafka.start({ autoCreateTopics: false })
     await project(kafka, ['a'])
@@ -156,7 +188,7 @@ describe('reset', () => {
     await command('tail counts --from beginning --count 1', { cwd: folder })
     const { code, err } = await command('reset topology.ts --execute --yes', { cwd: folder })
     expect(code).toBe(1)
-    expect(err).toMatch(/words still runs: 1 member/)
+    expect(err).toMatch(/^error: words has 1 running copy \(.+\): stop it first; .* \(RESET_REFUSED\)\n$/)
     console.signal()
     await running
   })

@@ -8,18 +8,11 @@ import { silentLogger } from '../../base/logger.ts'
 import { connect, type KafkaClient } from '../../kafka/index.ts'
 import { allHooks } from '../../runtime/hooks.ts'
 import type { Config, EngineOptions } from '../../runtime/options.ts'
+import { ownTopics, refuseWhileRunning } from '../../runtime/reset.ts'
 import { Millrace } from '../../service/millrace.ts'
 import type { Node } from '../../topology/node.ts'
 import type { Topology, TopologyGraph } from '../../topology/topology.ts'
-import {
-  agreed,
-  inputTopicsOf,
-  internalTopicsOf,
-  outputTopicsOf,
-  refuseWhileRunning,
-  removeStateFolder,
-  stateFolder,
-} from '../belongings.ts'
+import { agreed, inputTopicsOf, outputTopicsOf, removeStateFolder, stateFolder } from '../belongings.ts'
 import { type ExitCode, exitCodes, UsageError } from '../exit.ts'
 import type { Io } from '../io.ts'
 import { Progress } from '../progress.ts'
@@ -247,9 +240,10 @@ async function remove(
   const { client, topology, settings } = versions
   await refuseWhileRunning(client, applicationId)
   const existing = new Set((await client.admin.topics()).map(({ name }) => name))
-  const topics = [...outputs, ...internalTopicsOf(topology.graph, applicationId)].filter((topic) =>
-    existing.has(topic),
-  )
+  const topics = [
+    ...outputs.filter((topic) => existing.has(topic)),
+    ...(await ownTopics(client, topology.graph, applicationId)),
+  ]
   const folder = stateFolder(io.cwd, settings.stateDir, applicationId)
   io.err(
     `${applicationId}: its committed offsets, ${folder}${topics.length === 0 ? '' : `, and the topics ${topics.join(', ')}`}\n`,

@@ -1,26 +1,16 @@
 /** `millrace reset`: offsets, internal topics and local state of an application, taken back. A dry run unless told. */
-import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { silentLogger } from '../../base/logger.ts'
-import { connect, type KafkaClient, type OffsetToCommit, type TopicPartition } from '../../kafka/index.ts'
-import {
-  agreed,
-  inputTopicsOf,
-  internalTopicsByName,
-  internalTopicsOf,
-  refuseWhileRunning,
-  removeStateFolder,
-  stateFolder,
-} from '../belongings.ts'
+import { connect } from '../../kafka/index.ts'
+import { carryOutReset, planReset, type ResetTo, refuseWhileRunning } from '../../runtime/reset.ts'
+import { agreed } from '../belongings.ts'
 import { type ExitCode, exitCodes, UsageError } from '../exit.ts'
 import type { Io } from '../io.ts'
 import { resolveSettings } from '../settings.ts'
 import { timeOf } from '../times.ts'
-import { partitionsOf } from '../topic-reader.ts'
 import { loadTopologyFile } from '../topology-file.ts'
 
 type Given = Readonly<Record<string, unknown>>
-
-type Move = TopicPartition & { readonly from: number | null; readonly to: number }
 
 export async function run(io: Io, given: Given, file?: string): Promise<ExitCode> {
   const topology = file === undefined ? undefined : await loadTopologyFile(io.cwd, file)
@@ -30,6 +20,13 @@ export async function run(io: Io, given: Given, file?: string): Promise<ExitCode
     flags: given,
   })
   const { applicationId } = values
+  const to = resetTo(given)
+  const topics = String(given['inputTopics'] ?? '')
+    .split(',')
+    .map((topic) => topic.trim())
+    .filter((topic) => topic !== '')
+  if (topology === undefined && topics.length === 0)
+    throw new UsageError('which input topics? Give a topology file, or --input-topics a,b')
   const client = connect({
     brokers: values.brokers,
     clientId: 'millrace-cli',
@@ -37,42 +34,32 @@ export async function run(io: Io, given: Given, file?: string): Promise<ExitCode
     kafka: values.kafka,
   })
   try {
-    const graph = topology === undefined ? null : (await topology.topology(values)).graph
-    const existing = (await client.admin.topics()).map(({ name }) => name)
-    const inputs =
-      graph === null
-        ? String(given['inputTopics'] ?? '')
-            .split(',')
-            .filter((topic) => topic !== '')
-        : inputTopicsOf(graph, existing)
-    if (inputs.length === 0)
-      throw new UsageError('which input topics? Give a topology file, or --input-topics a,b')
-    await refuseWhileRunning(client, applicationId)
-
     const keep = given['keepState'] === true
-    const moves = await movesOf(client, applicationId, inputs, given)
-    const internal = keep
-      ? []
-      : graph === null
-        ? internalTopicsByName(existing, applicationId)
-        : internalTopicsOf(graph, applicationId)
-    const topics = internal.filter((topic) => existing.includes(topic)).sort()
-    const folder = stateFolder(io.cwd, values.stateDir, applicationId)
-    const state = !keep && existsSync(folder) ? folder : null
     const execute = given['execute'] === true
-
+    const stateDir = resolve(io.cwd, values.stateDir)
+    const graph = topology === undefined ? null : (await topology.topology(values)).graph
+    const what = { client, graph, applicationId, stateDir }
+    await refuseWhileRunning(client, applicationId)
+    const plan = await planReset(what, {
+      to,
+      keepLocalState: keep,
+      keepInternalTopics: keep,
+      ...(topics.length === 0 ? {} : { topics }),
+    })
     if (given['json'] === true) {
+      const { offsets, deletedTopics, deletedTasks } = plan
       io.out(
-        `${JSON.stringify({ applicationId, execute, offsets: moves, deleteTopics: topics, deleteFolder: state })}\n`,
+        `${JSON.stringify({ applicationId, execute, offsets, deletedTopics, deletedTasks, stateDir })}\n`,
       )
     } else {
       io.out(`${applicationId}: ${execute ? 'this is done' : 'this would be done'}\n`)
-      for (const { topic, partition, from, to } of moves) {
+      for (const { topic, partition, from, to } of plan.offsets) {
         io.out(`  ${topic} ${partition}: ${from === null ? 'nothing committed' : `offset ${from}`} → ${to}\n`)
       }
-      for (const topic of topics) io.out(`  delete topic ${topic}\n`)
-      if (state !== null) io.out(`  delete folder ${state}\n`)
-      io.out('  Folders on other machines are to be deleted there, before the next start.\n')
+      for (const topic of plan.deletedTopics) io.out(`  delete topic ${topic}\n`)
+      if (plan.deletedTasks.length > 0)
+        io.out(`  delete the state of tasks ${plan.deletedTasks.join(', ')} in ${stateDir}\n`)
+      io.out('  State on other machines is to be deleted there, before the next start.\n')
     }
     if (!execute) {
       if (given['json'] !== true) io.out('Nothing was changed; add --execute to do it.\n')
@@ -82,16 +69,7 @@ export async function run(io: Io, given: Given, file?: string): Promise<ExitCode
       io.err('nothing was changed\n')
       return exitCodes.failed
     }
-    const offsets: OffsetToCommit[] = moves.map(({ topic, partition, to }) => ({
-      topic,
-      partition,
-      offset: to,
-      metadata: '',
-    }))
-    // State first: a reset that is cut short leaves too little state rather than state that doesn't fit.
-    if (state !== null) await removeStateFolder(state)
-    if (topics.length > 0) await client.admin.deleteTopics(topics)
-    await client.admin.alterGroupOffsets(applicationId, offsets)
+    await carryOutReset(what, plan)
     if (given['json'] !== true) io.out('Done.\n')
     return exitCodes.done
   } finally {
@@ -99,12 +77,7 @@ export async function run(io: Io, given: Given, file?: string): Promise<ExitCode
   }
 }
 
-async function movesOf(
-  client: KafkaClient,
-  applicationId: string,
-  inputs: readonly string[],
-  given: Given,
-): Promise<Move[]> {
+function resetTo(given: Given): ResetTo {
   const ways = ['toEarliest', 'toLatest', 'toOffset', 'toDatetime', 'shift'].filter(
     (way) => given[way] !== undefined,
   )
@@ -112,36 +85,10 @@ async function movesOf(
     throw new UsageError(
       'give only one of --to-earliest, --to-latest, --to-offset, --to-datetime and --shift',
     )
-  const partitions = await partitionsOf(client, inputs)
-  const offsetsAt = async (
-    spec: 'earliest' | 'latest' | { timestamp: number },
-  ): Promise<ReadonlyMap<string, number | null>> => {
-    const found = await client.admin.offsets(partitions, spec, 'read_committed')
-    return new Map(found.map(({ topic, partition, offset }) => [`${topic} ${partition}`, offset]))
-  }
-  const earliest = await offsetsAt('earliest')
-  const latest = await offsetsAt('latest')
-  const committed = new Map(
-    (await client.admin.groupOffsets(applicationId)).map(({ topic, partition, offset }) => [
-      `${topic} ${partition}`,
-      offset,
-    ]),
-  )
-  const dated =
-    given['toDatetime'] === undefined
-      ? null
-      : await offsetsAt({ timestamp: timeOf(String(given['toDatetime']), '--to-datetime', Date.now()) })
-  return partitions.map(({ topic, partition }) => {
-    const id = `${topic} ${partition}`
-    const first = earliest.get(id) ?? 0
-    const last = latest.get(id) ?? first
-    const from = committed.get(id) ?? null
-    let to = first
-    if (given['toLatest'] === true) to = last
-    else if (given['toOffset'] !== undefined) to = given['toOffset'] as number
-    // No record is that young: nothing is left to read.
-    else if (dated !== null) to = dated.get(id) ?? last
-    else if (given['shift'] !== undefined) to = (from ?? first) + (given['shift'] as number)
-    return { topic, partition, from, to: Math.min(Math.max(to, first), last) }
-  })
+  if (given['toLatest'] === true) return 'latest'
+  if (given['toOffset'] !== undefined) return { offset: given['toOffset'] as number }
+  if (given['shift'] !== undefined) return { shift: given['shift'] as number }
+  if (given['toDatetime'] !== undefined)
+    return { datetime: timeOf(String(given['toDatetime']), '--to-datetime', Date.now()) }
+  return 'earliest'
 }
