@@ -20,7 +20,16 @@ import {
 } from './foreign-key-join.ts'
 import { answerSerde, type SubscriptionAnswer, subscriptionSerde } from './foreign-key-serde.ts'
 import { type Lifecycle, process, tableTransformValues, transformedView } from './process.ts'
-import type { BoundSource, BoundSubtopology, Change, Run, TableView, TaskContext } from './run.ts'
+import {
+  type BoundSource,
+  type BoundSubtopology,
+  type Change,
+  type Run,
+  type TableView,
+  type TaskContext,
+  Unread,
+  type Use,
+} from './run.ts'
 import { sessionAggregate } from './session-aggregate.ts'
 import { sink } from './sink.ts'
 import { slidingAggregate } from './sliding-aggregate.ts'
@@ -94,9 +103,8 @@ class Binding {
       node,
       keySerde,
       valueSerde,
-      skipKey: false,
-      skipValue:
-        valueSerde.total === true && node.timestampExtractor === null && !this.#needsValue(node.name),
+      keyUse: this.#use('key', node, keySerde),
+      valueUse: this.#use('value', node, valueSerde),
       run,
       prefetch: this.#prefetch(node.name),
     }
@@ -122,6 +130,7 @@ class Binding {
   #freezing(node: Node, next: Run): Run {
     const copy = this.#accumulates(node) ? this.#copies(node.stores[0]) : sameValue
     const hand = (value: unknown): unknown => {
+      if (value instanceof Unread) return value
       const handed = copy(value)
       freeze(handed)
       return handed
@@ -568,25 +577,53 @@ class Binding {
     }
   }
 
-  /** Whether anybody behind a node looks at the value, and not only at whether it is there. */
-  #needsValue(name: string): boolean {
-    if (this.#graph.wrap !== undefined) return true
-    return this.#children(name).some((child) => {
-      const node = this.#node(child)
-      switch (node.kind) {
-        case 'pass':
-          return this.#needsValue(child)
-        case 'filter':
-          return !node.repartition || this.#needsValue(child)
-        case 'aggregate':
-        case 'window-aggregate':
-        case 'sliding-aggregate':
-        case 'session-aggregate':
-          return !node.aggregation.blind
-        default:
-          return true
+  /** What becomes of a source's keys or values, as far as leaving them unread can't be noticed. */
+  #use(part: 'key' | 'value', source: SourceNode, serde: Serde<unknown>): Use {
+    const read = source.timestampExtractor !== null || this.#graph.wrap !== undefined
+    const use = read ? 'read' : this.#useBehind(part, source, serde)
+    switch (use) {
+      case 'read':
+        return use
+      case 'written':
+        return serde.roundTrips === undefined ? 'read' : use
+      case 'present':
+        return serde.total || serde.roundTrips !== undefined ? use : 'read'
+      default:
+        return unreachable(use)
+    }
+  }
+
+  #useBehind(part: 'key' | 'value', from: Node, serde: Serde<unknown>): Use {
+    let use: Use = 'present'
+    for (const child of this.#children(from.name)) {
+      const more = this.#useAt(part, this.#node(child), serde)
+      if (more === 'read') return more
+      if (more === 'written') use = more
+    }
+    return use
+  }
+
+  #useAt(part: 'key' | 'value', node: Node, serde: Serde<unknown>): Use {
+    switch (node.kind) {
+      case 'pass':
+        return this.#useBehind(part, node, serde)
+      case 'filter':
+        // Before a repartition topic only whether there is a key decides.
+        return node.repartition ? this.#useBehind(part, node, serde) : 'read'
+      case 'aggregate':
+      case 'window-aggregate':
+      case 'sliding-aggregate':
+      case 'session-aggregate':
+        return part === 'value' && node.aggregation.blind ? 'present' : 'read'
+      case 'sink': {
+        const { topic, partitioner, content } = node
+        const own = part === 'key' ? node.keySerde : node.valueSerde
+        const plain = typeof topic === 'string' && partitioner === null && content === 'value'
+        return plain && own === serde ? 'written' : 'read'
       }
-    })
+      default:
+        return 'read'
+    }
   }
 }
 

@@ -126,9 +126,8 @@ export type BoundSource = {
   readonly node: SourceNode
   readonly keySerde: Serde<unknown>
   readonly valueSerde: Serde<unknown>
-  /** Nobody downstream looks at the key (value), and its serde is total: the task passes `present` for one that is there. */
-  readonly skipKey: boolean
-  readonly skipValue: boolean
+  readonly keyUse: Use
+  readonly valueUse: Use
   readonly run: Run
   /**
    * Stateful operators on a key-keeping path can have state fetched ahead, for a whole batch at once. Called with what
@@ -137,8 +136,31 @@ export type BoundSource = {
   readonly prefetch: ((key: unknown, timestamp: number) => void) | null
 }
 
-/** Stands for a key or value that is there and that nobody reads. */
+/**
+ * What becomes of a source's key or value: somebody looks at it; sinks write it as it came, and nobody looks; or all
+ * that counts is whether it is there.
+ */
+export type Use = 'read' | 'written' | 'present'
+
+/** Stands for a key or value that is there and that nobody looks at. */
 export const present: unknown = Object.freeze({ present: true })
+
+/**
+ * A key or value that goes to its sinks unread, as a range of the bytes that were fetched. One object for each queue,
+ * right only while its record is in hand.
+ */
+export class Unread {
+  buffer: Buffer = Buffer.alloc(0)
+  start = 0
+  end = 0
+
+  of(buffer: Buffer, start: number, end: number): this {
+    this.buffer = buffer
+    this.start = start
+    this.end = end
+    return this
+  }
+}
 
 /** The operators of one task. */
 export type BoundSubtopology = {

@@ -7,7 +7,7 @@ import type { Serde } from '../serde/serde.ts'
 import type { SinkNode, StreamPartitioner } from '../topology/node.ts'
 import { partitionFor } from '../wire/murmur2.ts'
 import { settled } from './call.ts'
-import type { Run, TaskContext } from './run.ts'
+import { type Run, type TaskContext, Unread } from './run.ts'
 
 // Records without a key stay with one partition for so long: full batches, evenly spread.
 const recordsPerPartition = 256
@@ -37,7 +37,7 @@ export function sink(
     headers: Headers,
   ): void => {
     if (!(error instanceof StreamsError) || error.code !== 'RECORD_TOO_LARGE') throw error
-    context.unwritable(error, name, topic, 'value', key, value, timestamp, headers)
+    unwritable(error, topic, 'value', key, value, timestamp, headers)
   }
 
   const send = (
@@ -50,34 +50,60 @@ export function sink(
   ): void | Promise<void> => {
     scratch.reset()
     let part: 'key' | 'value' = 'key'
+    let keyBytes: Uint8Array | null = null
+    let keyStart = 0
     let keyEnd = 0
+    let valueBytes: Uint8Array | null = null
+    let valueStart = 0
+    let valueEnd = 0
     try {
-      if (key !== null) {
+      if (key instanceof Unread) {
+        keyBytes = key.buffer
+        keyStart = key.start
+        keyEnd = key.end
+      } else if (key !== null) {
         const waiting = keySerde.write(key, scratch, topic, headers)
         if (isPromise(waiting)) return again(waiting, part, topic, partitions, key, value, timestamp, headers)
+        keyBytes = scratch.buffer
         keyEnd = scratch.position
       }
       part = 'value'
-      if (value !== null) {
+      if (value instanceof Unread) {
+        valueBytes = value.buffer
+        valueStart = value.start
+        valueEnd = value.end
+      } else if (value !== null) {
+        valueStart = scratch.position
         const waiting = valueSerde.write(value, scratch, topic, headers)
         if (isPromise(waiting)) return again(waiting, part, topic, partitions, key, value, timestamp, headers)
+        valueBytes = scratch.buffer
+        valueEnd = scratch.position
+        // It may have grown beneath the key.
+        if (keyBytes !== null && !(key instanceof Unread)) keyBytes = valueBytes
       }
     } catch (error) {
-      return context.unwritable(error, name, topic, part, key, value, timestamp, headers)
+      return unwritable(error, topic, part, key, value, timestamp, headers)
     }
-    const end = scratch.position
-    const { buffer } = scratch
-    const keyBytes = key === null ? null : buffer
-    const valueBytes = value === null ? null : buffer
     if (partitioner === null) {
       const partition =
         keyBytes === null
           ? Math.floor(keyless++ / recordsPerPartition) % partitions
           : partitions === 1
             ? 0
-            : partitionFor(buffer, 0, keyEnd - windowBytes, partitions)
+            : partitionFor(keyBytes, keyStart, keyEnd - windowBytes, partitions)
       try {
-        collector.append(topic, partition, timestamp, keyBytes, 0, keyEnd, valueBytes, keyEnd, end, headers)
+        collector.append(
+          topic,
+          partition,
+          timestamp,
+          keyBytes,
+          keyStart,
+          keyEnd,
+          valueBytes,
+          valueStart,
+          valueEnd,
+          headers,
+        )
       } catch (error) {
         refused(error, topic, key, value, timestamp, headers)
       }
@@ -94,7 +120,7 @@ export function sink(
     const fallback =
       keyBytes === null
         ? Math.floor(keyless / recordsPerPartition) % partitions
-        : partitionFor(buffer, 0, keyEnd - windowBytes, partitions)
+        : partitionFor(keyBytes, keyStart, keyEnd - windowBytes, partitions)
     const list: readonly unknown[] = Array.isArray(chosen) ? chosen : [chosen ?? fallback]
     for (const partition of list) {
       if (
@@ -116,11 +142,46 @@ export function sink(
     }
     try {
       for (const partition of list as readonly number[]) {
-        collector.append(topic, partition, timestamp, keyBytes, 0, keyEnd, valueBytes, keyEnd, end, headers)
+        collector.append(
+          topic,
+          partition,
+          timestamp,
+          keyBytes,
+          keyStart,
+          keyEnd,
+          valueBytes,
+          valueStart,
+          valueEnd,
+          headers,
+        )
       }
     } catch (error) {
       refused(error, topic, key, value, timestamp, headers)
     }
+  }
+
+  /** The handler sees what was meant, also of a part that went by unread. */
+  const unwritable = (
+    error: unknown,
+    topic: string,
+    part: 'key' | 'value',
+    key: unknown,
+    value: unknown,
+    timestamp: number,
+    headers: Headers,
+  ): void => {
+    const shown = (one: unknown, serde: Serde<unknown>): unknown =>
+      one instanceof Unread ? serde.read(one.buffer, one.start, one.end, topic, headers) : one
+    context.unwritable(
+      error,
+      name,
+      topic,
+      part,
+      shown(key, keySerde),
+      shown(value, valueSerde),
+      timestamp,
+      headers,
+    )
   }
 
   const again = async (
@@ -136,7 +197,7 @@ export function sink(
     try {
       await waiting
     } catch (error) {
-      context.unwritable(error, name, topic, part, key, value, timestamp, headers)
+      unwritable(error, topic, part, key, value, timestamp, headers)
       return
     }
     await send(topic, partitions, key, value, timestamp, headers)

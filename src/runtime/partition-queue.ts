@@ -7,7 +7,8 @@ import { StreamsError } from '../base/errors.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import type { FetchedChunk } from '../kafka/client.ts'
-import { type BoundSource, present } from '../operator/run.ts'
+import { type BoundSource, present, Unread, type Use } from '../operator/run.ts'
+import type { Serde } from '../serde/serde.ts'
 import { BatchCursor } from '../wire/record-batch.ts'
 
 /** The raw bytes of a record that could not be read, for the dead-letter topic. */
@@ -53,6 +54,8 @@ export class PartitionQueue {
   readonly #owner: QueueOwner
   readonly #batchBytesMax: number
   readonly #chunks: FetchedChunk[] = []
+  readonly #unreadKey = new Unread()
+  readonly #unreadValue = new Unread()
   #chunk: FetchedChunk | null = null
   #cursor: BatchCursor | null = null
 
@@ -180,23 +183,39 @@ export class PartitionQueue {
     this.headers = cursor.headerCount === 0 ? noHeaders : cursor.headers()
     this.records++
     try {
+      const { buffer, keyStart, keyEnd, valueStart, valueEnd } = cursor
       const key =
-        cursor.keyStart < 0
+        keyStart < 0
           ? null
-          : source.skipKey
-            ? present
-            : source.keySerde.read(cursor.buffer, cursor.keyStart, cursor.keyEnd, topic, this.headers)
+          : source.keyUse === 'read'
+            ? source.keySerde.read(buffer, keyStart, keyEnd, topic, this.headers)
+            : this.#leave(source.keyUse, source.keySerde, this.#unreadKey, buffer, keyStart, keyEnd)
       const value =
-        cursor.valueStart < 0
+        valueStart < 0
           ? null
-          : source.skipValue
-            ? present
-            : source.valueSerde.read(cursor.buffer, cursor.valueStart, cursor.valueEnd, topic, this.headers)
+          : source.valueUse === 'read'
+            ? source.valueSerde.read(buffer, valueStart, valueEnd, topic, this.headers)
+            : this.#leave(source.valueUse, source.valueSerde, this.#unreadValue, buffer, valueStart, valueEnd)
       if (isPromise(key) || isPromise(value)) return this.#await(cursor, key, value)
       return this.#stamp(key, value)
     } catch (error) {
       return this.#unreadable(error, cursor)
     }
+  }
+
+  /** Nobody looks at it. Bytes that the serde would refuse or change are read all the same. */
+  #leave(
+    use: Exclude<Use, 'read'>,
+    serde: Serde<unknown>,
+    unread: Unread,
+    buffer: Buffer,
+    start: number,
+    end: number,
+  ): MaybePromise<unknown> {
+    if (use === 'present' && serde.total) return present
+    if (!serde.roundTrips?.(buffer, start, end))
+      return serde.read(buffer, start, end, this.topic, this.headers)
+    return use === 'present' ? present : unread.of(buffer, start, end)
   }
 
   async #await(cursor: BatchCursor, key: unknown, value: unknown): Promise<boolean> {

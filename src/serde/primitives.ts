@@ -1,4 +1,5 @@
 /** The serdes of single values, with exactly the bytes of Java's: big-endian numbers, UTF-8 text. */
+import { isUtf8 } from 'node:buffer'
 import { StreamsError } from '../base/errors.ts'
 import type { Serde } from './serde.ts'
 
@@ -33,6 +34,33 @@ export function readText(from: Buffer, start: number, end: number): string {
   return text
 }
 
+/** Beyond this a call into the runtime is faster than a loop. */
+const loopMax = 512
+
+/** Whether the bytes are UTF-8 as it should be: then they are what is written for the text that they are read as. */
+function isText(from: Buffer, start: number, end: number): boolean {
+  if (end - start <= loopMax) {
+    let at = start
+    let bits = 0
+    for (; at + 8 <= end; at += 8) {
+      bits |=
+        (from[at] as number) |
+        (from[at + 1] as number) |
+        (from[at + 2] as number) |
+        (from[at + 3] as number) |
+        (from[at + 4] as number) |
+        (from[at + 5] as number) |
+        (from[at + 6] as number) |
+        (from[at + 7] as number)
+    }
+    for (; at < end; at++) bits |= from[at] as number
+    if (bits < 128) return true
+  }
+  return isUtf8(from.subarray(start, end))
+}
+
+const always = (): boolean => true
+
 function expectLength(name: string, start: number, end: number, length: number): void {
   if (end - start !== length)
     throw serdeFailed(`${name}: ${end - start} bytes, where there must be ${length}`)
@@ -52,6 +80,7 @@ const stringSerde: Serde<string> = {
     to.utf8(value)
   },
   read: readText,
+  roundTrips: isText,
 }
 
 const bytesSerde: Serde<Uint8Array> = {
@@ -62,6 +91,7 @@ const bytesSerde: Serde<Uint8Array> = {
     to.bytes(value)
   },
   read: (from, start, end) => Buffer.from(from.subarray(start, end)),
+  roundTrips: always,
 }
 
 function integer(name: string, bytes: 2 | 4): Serde<number> {
@@ -80,6 +110,7 @@ function integer(name: string, bytes: 2 | 4): Serde<number> {
       expectLength(name, start, end, bytes)
       return bytes === 2 ? from.readInt16BE(start) : from.readInt32BE(start)
     },
+    roundTrips: (_from, start, end) => end - start === bytes,
   }
 }
 
@@ -118,6 +149,7 @@ const bigintSerde: Serde<bigint> = {
     expectLength('bigint', start, end, 8)
     return from.readBigInt64BE(start)
   },
+  roundTrips: (_from, start, end) => end - start === 8,
 }
 
 // Neither is primitive: NaN differs from itself, 0 equals -0, and a float's bytes hold less than its number.

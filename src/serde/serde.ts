@@ -25,6 +25,11 @@ export type Serde<T> = {
   readonly primitive?: boolean
   /** `read` takes any bytes: where nobody looks at the value, the engine need not read it to know that it could. */
   readonly total?: boolean
+  /**
+   * Whether `read` takes these bytes and `write` makes the same of what it read, byte for byte. A value that nobody looks
+   * at then goes from source to sink as it is.
+   */
+  roundTrips?(from: Buffer, start: number, end: number): boolean
   /** So many bytes at the end name a window: the partition goes by those before them. */
   readonly windowBytes?: number
 }

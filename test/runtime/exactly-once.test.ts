@@ -698,14 +698,14 @@ test('refusal: a record over the size limit is its handler’s affair, before an
   const lenient = world.app(topology(), {
     recordBytesMax: 2_000,
     productionHandler: (error, record) => {
-      asked.push((error as StreamsError).code, record.topic, record.offset)
+      asked.push((error as StreamsError).code, record.topic, record.offset, record.value)
       return 'continue'
     },
   })
   await lenient.start()
   await until(() => out().length === 2)
   expect(out()).toEqual(['a', 'b'])
-  expect(asked).toEqual(['RECORD_TOO_LARGE', 'events', 1])
+  expect(asked).toEqual(['RECORD_TOO_LARGE', 'events', 1, long])
   await lenient.close()
   const strict = world.app(topology(), { recordBytesMax: 2_000 })
   await strict.start()
