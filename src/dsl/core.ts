@@ -102,6 +102,18 @@ export function callable(value: unknown, operator: string, what: string): void {
   if (typeof value !== 'function') throw invalid(`${operator}: ${what} must be a function`, operator)
 }
 
+/** The stores that a processor's source brings with it. */
+export function storesOf(source: unknown, operator: string): readonly StoreSpec[] {
+  const given = typeof source === 'function' ? undefined : (source as { stores?: unknown }).stores
+  if (given === undefined) return []
+  const isStore = (one: unknown) => typeof (one as StoreSpec | null)?.kind === 'string'
+  if (Array.isArray(given) && given.every(isStore)) return given
+  throw invalid(
+    `${operator}: the stores beside make must be a list of what stores.keyValue(…) and its like return; names of stores that are there already go into the options: { stores: ['name'] }`,
+    operator,
+  )
+}
+
 export function sendOld(table: TableCore, force: boolean): boolean {
   if (!table.sendsOld) {
     if (!table.view.sendOld(force)) return false

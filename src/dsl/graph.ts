@@ -320,7 +320,7 @@ export class LogicalGraph {
     const builder = new GraphBuilder()
     if (options.wrap !== undefined) builder.wrap(options.wrap)
     plan.write(builder)
-    const topology = new Topology(builder)
+    const topology = new Topology(builder, chosen.length > 0)
     // What can only be seen in the whole is refused here, too.
     const { graph } = topology
     if (options.requireNames === true) this.#refuseGeneratedNames(graph)

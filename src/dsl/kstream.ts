@@ -22,6 +22,7 @@ import {
   type StreamCore,
   storeBase,
   storeNameFor,
+  storesOf,
   streamCore,
   tableStore,
   toPartitioner,
@@ -96,7 +97,7 @@ export type PrintOptions<K, V> = NameOption & {
 }
 
 /** A processor's function, or that together with the stores it needs, which are then added by themselves. */
-export type ProcessorSource<P> = (() => P) | { make(): P; readonly stores: readonly StoreSpec[] }
+export type ProcessorSource<P> = (() => P) | { make(): P; readonly stores?: readonly StoreSpec[] }
 
 type Missing<G extends Gap> = Exclude<G, 'moved'>
 
@@ -899,7 +900,7 @@ export class KStream<K, V, G extends Gap = never> {
     const operator = options.name ?? (fixedKey ? 'processValues' : 'process')
     const make = typeof source === 'function' ? source : source?.make?.bind(source)
     callable(make, operator, 'a processor')
-    const added = typeof source === 'function' ? [] : source.stores
+    const added = storesOf(source, operator)
     // Unlike elsewhere, a given name counts nothing: so it is in Kafka Streams.
     const name =
       options.name ?? builder.graph.names.next(fixedKey ? 'KSTREAM-PROCESSVALUES-' : 'KSTREAM-PROCESSOR-')

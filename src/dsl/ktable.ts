@@ -16,6 +16,7 @@ import {
   saysHow,
   sendOld,
   storeNameFor,
+  storesOf,
   streamCore,
   type TableCore,
   type TableView,
@@ -178,7 +179,7 @@ export class KTable<K, V, G extends Gap = never> {
     const operator = options.name ?? 'transformValues'
     const make = typeof source === 'function' ? source : source?.make?.bind(source)
     callable(make, operator, 'a transformer')
-    const added = typeof source === 'function' ? [] : source.stores
+    const added = storesOf(source, operator)
     const derived = self.#derive(operator, 'KTABLE-TRANSFORMVALUES-', options, null, false)
     const { name, store, view, sendsOld } = derived
     return self.#table(

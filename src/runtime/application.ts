@@ -15,7 +15,7 @@ import { cleanFolders, localTasks } from '../store/folder.ts'
 import type { Topology, TopologyGraph } from '../topology/topology.ts'
 import { guarantees } from './commit.ts'
 import { createGlobals, createThread, type EngineParts, type ThreadEvents } from './engine.ts'
-import { refuseGeneratedNames } from './generated-names.ts'
+import { generatedNames, refuseGeneratedNames } from './generated-names.ts'
 import type { GlobalStores } from './global.ts'
 import { Group, type Places } from './group.ts'
 import { unknownLag } from './group-protocol.ts'
@@ -221,6 +221,7 @@ export class Millrace {
       const thread = this.#pool.threads.at(-1)
       if (thread === undefined || this.#pool.threads.length < 2 || this.#group === null) return null
       const orphans = await this.#pool.remove(thread, 'stop')
+      this.#shareCache()
       for (const { id } of orphans) this.#running.delete(id)
       this.#settleState()
       await this.#group.handOut([])
@@ -247,6 +248,14 @@ export class Millrace {
   #take(thread: ThreadHandle): void {
     if (this.#paused) thread.pause()
     this.#pool.add(thread)
+    this.#shareCache()
+  }
+
+  /** All threads together hold back no more than the setting says. */
+  #shareCache(): void {
+    const { threads } = this.#pool
+    const bytesMax = Math.floor(this.settings.cacheMaxBytes / Math.max(1, threads.length))
+    for (const thread of threads) thread.setCacheBytesMax(bytesMax)
   }
 
   get #isLive(): boolean {
@@ -302,7 +311,15 @@ export class Millrace {
   async #open(): Promise<void> {
     const { settings } = this
     if (this.#module !== null) this.#topology = (await loadTopologyModule(this.#module, settings)).topology
-    if (settings.requireNames) refuseGeneratedNames(this.topology.graph)
+    const { topology } = this
+    if (settings.optimize && !topology.optimized) throw notOptimized()
+    if (settings.requireNames) refuseGeneratedNames(topology.graph)
+    const generated = generatedNames(topology.graph)
+    if (generated.length > 0) {
+      this.#logger.warn(
+        `generated names of stores and internal topics: ${generated.join(', ')}; a change of the topology may renumber them, and their state stays behind. Give { as } or { name }; requireNames: true refuses them`,
+      )
+    }
     this.#processId = await openProcessId(settings.stateDir, settings.applicationId)
     this.#client = connect({
       brokers: settings.brokers,
@@ -572,6 +589,14 @@ export class Millrace {
     await quietly('the client', this.#client?.close())
     await quietly('the state folder', this.#processId?.release())
   }
+}
+
+function notOptimized(): StreamsError {
+  return new StreamsError(
+    'CONFIG_INVALID',
+    'optimize: the topology was built without it, and is not built again: give builder.build({ optimize: true }), or export a function of the settings, ({ optimize }) => builder.build({ optimize }); a Topology put together by hand has nothing to optimise',
+    { config: 'optimize' },
+  )
 }
 
 /** Lines on the standard error: text for people, JSON for collectors. */

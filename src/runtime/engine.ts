@@ -8,6 +8,7 @@ import type { DropReason } from '../base/drop.ts'
 import { StreamsError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
 import type { KafkaClient } from '../kafka/client.ts'
+import { CacheBudget } from '../store/cache-budget.ts'
 import type { TaskState } from '../store/contract.ts'
 import { openMemoryState, openTaskState } from '../store/task-state.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
@@ -44,6 +45,7 @@ export function createThread(
 ): StreamThread {
   const { client, graph, settings, hooks } = parts
   const { applicationId } = settings
+  const cacheBudget = new CacheBudget(Math.floor(settings.cacheMaxBytes / settings.threads))
   let moved: ReadonlyMap<string, string> = new Map()
   const changelogTopic = (spec: StoreSpec) =>
     spec.changelog?.sourceTopic ?? moved.get(spec.name) ?? prefixed(applicationId, `${spec.name}-changelog`)
@@ -59,7 +61,9 @@ export function createThread(
         taskId: task.id,
         stateDir: settings.stateDir,
         stores,
-        cacheBytesMax: Math.floor(settings.cacheMaxBytes / settings.threads),
+        cacheBytesMax: settings.cacheMaxBytes,
+        // A standby holds nothing back.
+        ...(task.role === 'active' ? { cacheBudget } : {}),
         logger: parts.logger,
         clock: parts.clock,
         context: {
@@ -80,6 +84,7 @@ export function createThread(
         ? Promise.resolve(openMemoryState(options))
         : openTaskState(options)
     },
+    cacheBytesMax: (bytesMax) => cacheBudget.resize(bytesMax),
     globalStore: (store) => globals.store(store),
     partitionCount: async (topic) => {
       const [found] = await client.admin.topics([topic])

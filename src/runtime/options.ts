@@ -104,7 +104,7 @@ export const options = defineOptions(
       default: false,
       check: toggle(),
       java: ['topology.optimization'],
-      doc: 'Hands `optimize` to a topology function: source topics as changelogs, merged repartitions, one store for a self-join.',
+      doc: 'Hands `optimize` to a topology function: source topics as changelogs, merged repartitions, one store for a self-join. A topology that was built without it is refused.',
     },
     requireNames: {
       group: 'Application',

@@ -134,6 +134,19 @@ export class Restorer {
     return isKnown ? lag : null
   }
 
+  /** Of a task's stores that are being read: how far, and where their changelogs end as far as is known. */
+  ends(
+    task: string,
+  ): { readonly store: string; readonly offset: number; readonly endOffset: number | null }[] {
+    return [...this.#following.values()]
+      .filter((following) => following.task === task)
+      .map(({ changelog, position, endOffset, lastEnd }) => ({
+        store: changelog.store,
+        offset: position,
+        endOffset: endOffset === Number.POSITIVE_INFINITY ? (lastEnd < 0 ? null : lastEnd) : endOffset,
+      }))
+  }
+
   async close(): Promise<void> {
     for (const task of new Set([...this.#following.values()].map((following) => following.task)))
       await this.stop(task)

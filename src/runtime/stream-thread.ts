@@ -86,6 +86,8 @@ export type ThreadOwner = {
     /** Of the changelog topics, by store: a topic made anew is noticed. */
     topicIds: ReadonlyMap<string, string>,
   ): Promise<TaskState>
+  /** What the cached stores of all tasks may hold back together. */
+  cacheBytesMax(bytesMax: number): void
   globalStore(name: string): Store
   /** Stores whose changelog has another name than theirs; told before any of their tasks is opened. */
   moved(changelogs: ReadonlyMap<string, string>): void
@@ -334,6 +336,10 @@ export class StreamThread {
     this.#identity = identity
   }
 
+  setCacheBytesMax(bytesMax: number): void {
+    this.#options.owner.cacheBytesMax(bytesMax)
+  }
+
   pause(): void {
     this.#paused = true
   }
@@ -384,14 +390,20 @@ export class StreamThread {
           }
         }),
         lag: this.#lagOf(slot),
-        stores:
-          (slot.task?.state ?? slot.standby)?.positions().map(({ store, offset }) => ({
-            store,
-            offset,
-            endOffset: null,
-          })) ?? [],
+        stores: this.#storesOf(slot),
       })),
     }
+  }
+
+  /** While stores are restored or followed the restorer knows their ends; then what was committed is the end. */
+  #storesOf({ assignment, task, standby }: Slot): TaskStatus['stores'] {
+    const ends = this.#restorer.ends(assignment.id)
+    const state = task?.state ?? standby
+    if (state === null) return ends
+    return state.positions().map(({ store, offset }) => {
+      const followed = ends.find((one) => one.store === store)
+      return { store, offset, endOffset: followed?.endOffset ?? state.settledOffset(store) }
+    })
   }
 
   #lagOf({ assignment, task, standby }: Slot): number | null {

@@ -18,6 +18,8 @@ export type ThreadHandle = {
   revoke(tasks: readonly string[]): Promise<void>
   lose(): Promise<void>
   setIdentity(identity: GroupIdentity): void
+  /** Its part of the application's cache. */
+  setCacheBytesMax(bytesMax: number): void
   pause(): void
   resume(): void
   stop(): Promise<void>

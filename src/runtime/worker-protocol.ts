@@ -34,6 +34,7 @@ export type ToWorker =
     }
   | { readonly kind: 'identity'; readonly identity: GroupIdentity }
   | { readonly kind: 'query'; readonly id: number; readonly request: TaskQuery }
+  | { readonly kind: 'cache'; readonly bytesMax: number }
   | { readonly kind: 'pause' | 'resume' }
 
 export type FromWorker =

@@ -103,6 +103,10 @@ export class WorkerThread implements ThreadHandle {
     this.#send({ kind: 'identity', identity })
   }
 
+  setCacheBytesMax(bytesMax: number): void {
+    this.#send({ kind: 'cache', bytesMax })
+  }
+
   pause(): void {
     this.#send({ kind: 'pause' })
   }

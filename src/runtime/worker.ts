@@ -65,6 +65,9 @@ class ThreadWorker {
       case 'identity':
         thread.setIdentity(message.identity)
         return
+      case 'cache':
+        thread.setCacheBytesMax(message.bytesMax)
+        return
       case 'pause':
         thread.pause()
         return

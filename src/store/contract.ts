@@ -318,6 +318,8 @@ export type TaskState = {
   /** Writes what is settled to the engine: one atomic batch with its positions. Overlapping calls are one. */
   persist(): Promise<void>
   positions(): readonly StorePosition[]
+  /** Where the store's changelog goes on after its last commit or restore; null: nothing was. */
+  settledOffset(store: string): number | null
   /** Applies changelog records straight to the engine, below everything live. Not while processing. */
   restore(store: string, records: Iterable<ChangelogRecord>, nextOffset: number): MaybePromise<void>
   /** Makes room in the cache, by letting clean entries go. */

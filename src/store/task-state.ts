@@ -16,6 +16,7 @@ import { type Logger, silentLogger } from '../base/logger.ts'
 import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
 import { BufferStore } from './buffer-store.ts'
+import type { CacheBudget } from './cache-budget.ts'
 import type {
   ChangelogRecord,
   ChangelogWriter,
@@ -70,6 +71,8 @@ export type MemoryStateOptions = {
   readonly context: StoreContext
   /** Of results not yet forwarded by cached stores; 0: every update goes on at once. */
   readonly cacheBytesMax: number
+  /** Of this and the thread's other tasks; the task then holds back its share of it. */
+  readonly cacheBudget?: CacheBudget
   readonly clock?: Clock
   readonly logger?: Logger
 }
@@ -112,12 +115,12 @@ export async function openDiskState(options: MemoryStateOptions, disk: MemoryDis
 
 export async function openTaskState(options: TaskStateOptions): Promise<TaskState> {
   const folder = await openFolder(options, stateFormat)
+  const state = new LayeredState(options, folder.engine, folder)
   try {
-    const state = new LayeredState(options, folder.engine, folder)
     await state.open(options.application, options.taskId)
     return state
   } catch (error) {
-    await folder.close()
+    await state.close('dirty')
     throw error
   }
 }
@@ -127,6 +130,8 @@ class LayeredState implements TaskState {
   readonly #engine: Engine
   readonly #folder: TaskFolder | null
   readonly #services: StoreServices
+  /** null: none of the stores is cached, or the task has all of the cache. */
+  readonly #budget: CacheBudget | null
   readonly #tally = new Tally()
   readonly #stores = new Map<string, AnyStore>()
   readonly #positions = new Map<string, Position>()
@@ -150,6 +155,9 @@ class LayeredState implements TaskState {
     this.#folder = folder
     this.#clock = options.clock ?? systemClock
     this.#logger = options.logger ?? silentLogger
+    const isCached = options.cacheBytesMax > 0 && options.stores.some(({ cached }) => cached)
+    this.#budget = isCached ? (options.cacheBudget ?? null) : null
+    this.#budget?.join()
     this.#services = {
       context: options.context,
       tally: this.#tally,
@@ -325,7 +333,8 @@ class LayeredState implements TaskState {
   }
 
   relieve(): MaybePromise<void> {
-    if (this.#tally.touched <= this.#options.cacheBytesMax) return undefined
+    const bytesMax = this.#budget === null ? this.#options.cacheBytesMax : this.#budget.share
+    if (this.#tally.touched <= bytesMax) return undefined
     for (const store of this.#list) {
       if (!store.hasTouched) continue
       const waiting = store.flush()
@@ -432,6 +441,10 @@ class LayeredState implements TaskState {
         { cause: error },
       )
     }
+  }
+
+  settledOffset(name: string): number | null {
+    return this.#stores.get(name)?.settledOffset ?? null
   }
 
   positions(): readonly StorePosition[] {
@@ -549,6 +562,7 @@ class LayeredState implements TaskState {
       if (how === 'clean') while (this.#list.some((store) => this.#hasNews(store))) await this.persist()
     } finally {
       this.#isClosed = true
+      this.#budget?.leave()
       await (this.#folder === null ? this.#engine.close() : this.#folder.close())
     }
   }

@@ -100,12 +100,15 @@ export type GlobalStoreOptions = SourceOptions & {
  * children, so a cycle can't be made.
  */
 export class Topology {
+  /** Built with optimisations. */
+  readonly optimized: boolean
   readonly #builder: GraphBuilder
   #graph: TopologyGraph | null = null
   #version = -1
 
-  constructor(builder: GraphBuilder = new GraphBuilder()) {
+  constructor(builder: GraphBuilder = new GraphBuilder(), optimized = false) {
     this.#builder = builder
+    this.optimized = optimized
   }
 
   /** Puts a function around each operator. */

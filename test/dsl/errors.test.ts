@@ -282,6 +282,23 @@ const refused: readonly Refused[] = [
     /^p: a processor must be a function$/,
   ],
   [
+    'names of stores where the stores themselves belong',
+    (b) =>
+      b
+        .stream('in', both)
+        .processValues(loose({ make: () => ({ process: () => {} }), stores: ['s'] }), { name: 'p' }),
+    /^p: the stores beside make must be a list of what stores\.keyValue\(…\) and its like return; names/,
+  ],
+  [
+    'a store that is not in a list',
+    (b) =>
+      b.table('in', both).transformValues(loose({ make: () => ({ transform: () => null }), stores: 's' }), {
+        name: 't',
+        valueSerde: both.valueSerde,
+      }),
+    /^t: the stores beside make must be a list/,
+  ],
+  [
     'a serde that is not known, in code without types',
     (b) => {
       const stream: { to(topic: string): void } = loose(b.stream('in', both).mapValues((v) => v))

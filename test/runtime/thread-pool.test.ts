@@ -43,6 +43,7 @@ class SlowThread implements ThreadHandle {
   setIdentity({ generation }: { readonly generation: number }): void {
     this.said.push(`${this.name} hears of ${generation}`)
   }
+  setCacheBytesMax(): void {}
   pause(): void {}
   resume(): void {}
   stop(): Promise<void> {
