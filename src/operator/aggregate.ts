@@ -15,16 +15,22 @@ import { flushKeyValue, storeOf, update } from './stores.ts'
  * One step of an aggregation. `base` null: nothing was there. What comes out is the aggregation's own: never the very
  * object that came in, which others may hold.
  */
-export function stepOf(aggregation: Aggregation, node: string, snapshot: Snapshot): Step {
+export function stepOf(aggregation: Aggregation, node: string, snapshot: Snapshot, careful: boolean): Step {
   const { initialise, add } = aggregation
   return {
     initial: () => (initialise === null ? null : settled(initialise(), node, 'initialiser')),
     add(key, value, base) {
       if (base === null && initialise === null) return snapshot(value)
-      const aggregate = settled(add(key, value, base), node, initialise === null ? 'reducer' : 'aggregator')
+      const own = careful ? snapshot(base) : base
+      const aggregate = settled(add(key, value, own), node, initialise === null ? 'reducer' : 'aggregator')
       return aggregate === value ? snapshot(aggregate) : aggregate
     },
   }
+}
+
+/** Whether a function that threw may have changed this stored value in place. */
+export function spoilt(careful: boolean, before: unknown): boolean {
+  return !careful && typeof before === 'object' && before !== null
 }
 
 export type Step = {
@@ -39,7 +45,8 @@ export function aggregate(node: AggregateNode, next: Run, context: TaskContext):
   const store = storeOf(context, node, name, 'key-value')
   const { sendOld } = node
   const snapshot = snapshotBy(store.spec.valueSerde, store)
-  const step = stepOf(node.aggregation, node.name, snapshot)
+  const careful = context.careful(node.name)
+  const step = stepOf(node.aggregation, node.name, snapshot, careful)
   const silent = store.cached || next === nowhere
   if (store.cached) store.onFlush(flushKeyValue(next, context), { keepOld: sendOld })
 
@@ -60,7 +67,8 @@ export function aggregate(node: AggregateNode, next: Run, context: TaskContext):
       if (before !== null && entry.timestamp > timestamp) time = entry.timestamp
       after = step.add(key, value, base)
     } catch (error) {
-      return context.failed(error, node.name, 'aggregation', key, value, timestamp, headers)
+      const isSpoilt = spoilt(careful, before)
+      return context.failed(error, node.name, 'aggregation', key, value, timestamp, headers, isSpoilt)
     }
     store.set(entry, after, after === null ? timestamp : time, headers)
     if (!silent) return next(key, update(after, old), time, headers)
@@ -79,7 +87,7 @@ function versionedAggregate(node: AggregateNode, next: Run, context: TaskContext
   const store: VersionedStore = storeOf(context, node, node.stores[0], 'versioned')
   const { sendOld } = node
   const snapshot = snapshotBy(store.spec.valueSerde, store)
-  const step = stepOf(node.aggregation, node.name, snapshot)
+  const step = stepOf(node.aggregation, node.name, snapshot, false)
   return async (key, value, timestamp, headers) => {
     if (key === null || value === null)
       return context.drop(key === null ? 'null-key' : 'null-value', node.name)

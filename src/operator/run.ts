@@ -82,7 +82,8 @@ export type TaskContext = {
   drop(reason: DropReason, node: string): void
   /**
    * A user's function threw: asks the application's handler, writes to the dead-letter topic, and throws where it
-   * says fail. Where it returns, the record is dropped there.
+   * says fail. Where it returns, the record is dropped there. `spoilt`: it may have changed a stored value in place
+   * before it threw; then the task goes back to the last commit, and from then on is `careful` with this node.
    */
   failed(
     error: unknown,
@@ -92,7 +93,10 @@ export type TaskContext = {
     value: unknown,
     timestamp: number,
     headers: Headers,
+    spoilt?: boolean,
   ): void
+  /** Whether this node's aggregations get copies of what is stored: one of them has thrown and was told to go on. */
+  careful(node: string): boolean
   /** A value could not be written. */
   unwritable(
     error: unknown,

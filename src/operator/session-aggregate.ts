@@ -7,7 +7,7 @@ import { isPromise } from '../base/maybe-promise.ts'
 import { Windowed } from '../serde/windowed.ts'
 import type { Entry } from '../store/contract.ts'
 import type { SessionAggregateNode } from '../topology/node.ts'
-import { stepOf } from './aggregate.ts'
+import { spoilt, stepOf } from './aggregate.ts'
 import { inOrder, nowhere, settled } from './call.ts'
 import { CloseEmission } from './emission.ts'
 import type { Run, TaskContext } from './run.ts'
@@ -19,7 +19,8 @@ export function sessionAggregate(node: SessionAggregateNode, next: Run, context:
   const { gapMs, graceMs } = node.windows
   const store = storeOf(context, node, node.stores[0], 'session')
   const snapshot = snapshotBy(store.spec.valueSerde, store)
-  const step = stepOf(aggregation, name, snapshot)
+  const careful = context.careful(name)
+  const step = stepOf(aggregation, name, snapshot, careful)
   const { merge, initialise } = aggregation
   const onClose = node.emission === 'on-close'
   const silent = onClose || store.cached || next === nowhere
@@ -30,7 +31,8 @@ export function sessionAggregate(node: SessionAggregateNode, next: Run, context:
 
   const mergeAll = (key: unknown, sessions: readonly Entry[]): unknown => {
     let aggregate = step.initial()
-    for (const { value } of sessions) {
+    for (const session of sessions) {
+      const value = careful ? snapshot(session.value) : session.value
       if (aggregate === null && initialise === null) aggregate = value
       else if (merge !== null) aggregate = settled(merge(key, aggregate, value), name, 'merger')
     }
@@ -54,13 +56,15 @@ export function sessionAggregate(node: SessionAggregateNode, next: Run, context:
       context.drop('expired-window', name)
       return
     }
-    let merged: unknown
     const olds = sendOld ? sessions.map((session) => snapshot(session.value)) : null
+    // Before anything is removed: where a function throws, the sessions stay as they are.
+    let after: unknown
     try {
-      merged = mergeAll(key, sessions)
+      after = step.add(key, value, mergeAll(key, sessions))
     } catch (error) {
       halted = true
-      return context.failed(error, name, 'merger', key, value, timestamp, headers)
+      const isSpoilt = sessions.some((session) => spoilt(careful, session.value))
+      return context.failed(error, name, 'aggregation', key, value, timestamp, headers, isSpoilt)
     }
     const replaces = start === timestamp && end === timestamp
     const removed = replaces
@@ -71,27 +75,17 @@ export function sessionAggregate(node: SessionAggregateNode, next: Run, context:
           if (silent) return
           return next(windowedKey(session), update(null, olds?.[index] ?? null), session.end, noHeaders)
         })
-    if (removed !== undefined)
-      return removed.then(() => put(merged, start, end, key, value, timestamp, headers))
-    return put(merged, start, end, key, value, timestamp, headers)
+    if (removed !== undefined) return removed.then(() => put(after, start, end, key, headers))
+    return put(after, start, end, key, headers)
   }
 
   const put = (
-    merged: unknown,
+    after: unknown,
     start: number,
     end: number,
     key: unknown,
-    value: unknown,
-    timestamp: number,
     headers: Headers,
   ): void | Promise<void> => {
-    let after: unknown
-    try {
-      after = step.add(key, value, merged)
-    } catch (error) {
-      halted = true
-      return context.failed(error, name, 'aggregation', key, value, timestamp, headers)
-    }
     const entry = store.entry(key, start, end)
     if (isPromise(entry)) return entry.then((there) => write(there as Entry, after, headers))
     return write(entry, after, headers)

@@ -10,7 +10,7 @@ import { isPromise } from '../base/maybe-promise.ts'
 import { Windowed } from '../serde/windowed.ts'
 import type { Entry } from '../store/contract.ts'
 import type { SlidingAggregateNode } from '../topology/node.ts'
-import { stepOf } from './aggregate.ts'
+import { spoilt, stepOf } from './aggregate.ts'
 import { inOrder, nowhere } from './call.ts'
 import { CloseEmission } from './emission.ts'
 import type { Run, TaskContext } from './run.ts'
@@ -34,7 +34,8 @@ export function slidingAggregate(node: SlidingAggregateNode, next: Run, context:
   const { differenceMs, graceMs } = node.windows
   const store = storeOf(context, node, node.stores[0], 'window')
   const snapshot = snapshotBy(store.spec.valueSerde, store)
-  const step = stepOf(node.aggregation, name, snapshot)
+  const careful = context.careful(name)
+  const step = stepOf(node.aggregation, name, snapshot, careful)
   const onClose = node.emission === 'on-close'
   const silent = onClose || store.cached || next === nowhere
   if (store.cached && !onClose) store.onFlush(flushWindow(next, context), { keepOld: sendOld })
@@ -170,7 +171,8 @@ export function slidingAggregate(node: SlidingAggregateNode, next: Run, context:
         after = step.add(key, value, base)
       } catch (error) {
         halted = true
-        return context.failed(error, name, 'aggregation', key, value, timestamp, headers)
+        const isSpoilt = spoilt(careful, entry.value)
+        return context.failed(error, name, 'aggregation', key, value, timestamp, headers, isSpoilt)
       }
     }
     if (!store.set(entry, after, after === null ? timestamp : time, headers)) {

@@ -7,10 +7,10 @@ import type { Headers } from '../base/headers.ts'
 import { isPromise } from '../base/maybe-promise.ts'
 import type { Entry } from '../store/contract.ts'
 import type { TableAggregateNode } from '../topology/node.ts'
-import { stepOf } from './aggregate.ts'
+import { spoilt, stepOf } from './aggregate.ts'
 import { nowhere, settled } from './call.ts'
 import type { Change, Run, TaskContext } from './run.ts'
-import { snapshotBy } from './snapshot.ts'
+import { type Snapshot, snapshotBy } from './snapshot.ts'
 import { flushKeyValue, storeOf, update } from './stores.ts'
 
 export function tableAggregate(node: TableAggregateNode, next: Run, context: TaskContext): Run {
@@ -21,7 +21,8 @@ export function tableAggregate(node: TableAggregateNode, next: Run, context: Tas
   }
   const store = storeOf(context, node, storeName, 'key-value')
   const snapshot = snapshotBy(store.spec.valueSerde, store)
-  const move = moveOf(node, snapshot)
+  const careful = context.careful(name)
+  const move = moveOf(node, snapshot, careful)
   const silent = store.cached || next === nowhere
   if (store.cached) store.onFlush(flushKeyValue(next, context), { keepOld: sendOld })
 
@@ -41,7 +42,8 @@ export function tableAggregate(node: TableAggregateNode, next: Run, context: Tas
       time = before !== null && entry.timestamp > timestamp ? entry.timestamp : timestamp
       after = move(key, before, change)
     } catch (error) {
-      return context.failed(error, name, 'aggregation', key, change.value, timestamp, headers)
+      const isSpoilt = spoilt(careful, before)
+      return context.failed(error, name, 'aggregation', key, change.value, timestamp, headers, isSpoilt)
     }
     store.set(entry, after, after === null ? timestamp : time, headers)
     if (!silent) return next(key, update(after, old), time, headers)
@@ -56,11 +58,12 @@ export function tableAggregate(node: TableAggregateNode, next: Run, context: Tas
   }
 }
 
-function moveOf(node: TableAggregateNode, snapshot: (value: unknown) => unknown) {
+function moveOf(node: TableAggregateNode, snapshot: Snapshot, careful: boolean) {
   const { name, aggregation } = node
-  const step = stepOf(aggregation, name, snapshot)
+  const step = stepOf(aggregation, name, snapshot, false)
   const { subtract } = aggregation
-  return (key: unknown, before: unknown, change: Change): unknown => {
+  return (key: unknown, stored: unknown, change: Change): unknown => {
+    const before = careful ? snapshot(stored) : stored
     let aggregate = before
     if (change.old !== null && before !== null && subtract !== null) {
       aggregate = settled(subtract(key, change.old, before), name, 'subtractor')
@@ -74,7 +77,7 @@ function versionedTableAggregate(node: TableAggregateNode, next: Run, context: T
   const { name, sendOld } = node
   const store = storeOf(context, node, node.stores[0], 'versioned')
   const snapshot = snapshotBy(store.spec.valueSerde, store)
-  const move = moveOf(node, snapshot)
+  const move = moveOf(node, snapshot, false)
   return async (key, changed, timestamp, headers) => {
     if (key === null) throw groupWithoutKey(name)
     const change = changed as Change

@@ -8,7 +8,7 @@ import { isPromise } from '../base/maybe-promise.ts'
 import { endOfTime, Windowed } from '../serde/windowed.ts'
 import type { Entry } from '../store/contract.ts'
 import type { WindowAggregateNode } from '../topology/node.ts'
-import { stepOf } from './aggregate.ts'
+import { spoilt, stepOf } from './aggregate.ts'
 import { inOrder, nowhere } from './call.ts'
 import { CloseEmission } from './emission.ts'
 import type { Run, TaskContext } from './run.ts'
@@ -19,7 +19,8 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
   const { name, windows, sendOld } = node
   const store = storeOf(context, node, node.stores[0], 'window')
   const snapshot = snapshotBy(store.spec.valueSerde, store)
-  const step = stepOf(node.aggregation, name, snapshot)
+  const careful = context.careful(name)
+  const step = stepOf(node.aggregation, name, snapshot, careful)
   const onClose = node.emission === 'on-close'
   const silent = onClose || store.cached || next === nowhere
   if (store.cached && !onClose) store.onFlush(flushWindow(next, context), { keepOld: sendOld })
@@ -53,7 +54,8 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
       after = step.add(key, value, base)
     } catch (error) {
       halted = true
-      return context.failed(error, name, 'aggregation', key, value, timestamp, headers)
+      const isSpoilt = spoilt(careful, before)
+      return context.failed(error, name, 'aggregation', key, value, timestamp, headers, isSpoilt)
     }
     if (!store.set(entry, after, after === null ? timestamp : time, headers)) {
       context.drop('out-of-retention', name)

@@ -37,6 +37,7 @@ type Wanted = () => boolean
 
 export class TaskOpening {
   readonly #options: OpeningOptions
+  readonly #careful = new Set<string>()
 
   constructor(options: OpeningOptions) {
     this.#options = options
@@ -73,6 +74,7 @@ export class TaskOpening {
         hooks,
         settings,
         progress: this.#options.progress,
+        careful: this.#careful,
       })
       return { task, inputs }
     } catch (error) {

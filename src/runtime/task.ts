@@ -73,6 +73,11 @@ export type TaskOptions = {
   readonly settings: TaskSettings
   /** Told of each record in hand, for the watchdog of a thread in a worker. */
   readonly progress?: Progress | null
+  /**
+   * Nodes that get copies of what is stored; outlives the task. Left out: the task can't go back to a commit, so all
+   * get copies where a handler may say go on.
+   */
+  readonly careful?: Set<string>
 }
 
 /** What a commit takes from a task. */
@@ -478,6 +483,11 @@ export class Task implements TaskContext {
     this.#processorTimes.set(name, time)
   }
 
+  careful(node: string): boolean {
+    const { careful, settings } = this.#options
+    return careful === undefined ? settings.handlers.processing !== 'fail' : careful.has(node)
+  }
+
   requestCommit(): void {
     this.commitRequested = true
     this.uncommitted = true
@@ -496,6 +506,7 @@ export class Task implements TaskContext {
     value: unknown,
     timestamp: number,
     headers: Headers,
+    spoilt = false,
   ): void {
     const { topic, partition, offset } = this.record
     // What says stop of itself is a mistake in the program, not in the record.
@@ -530,6 +541,15 @@ export class Task implements TaskContext {
             verdict: 'stop',
           },
         ),
+      () => {
+        if (!spoilt) return
+        this.#options.careful?.add(node)
+        throw new StreamsError(
+          'PROCESSING_FAILED',
+          `${node}: ${what} failed, and may have changed what is stored in place; from the last commit on it gets copies: ${cause.message}`,
+          { task: this.id, node, cause: error, verdict: 'retry' },
+        )
+      },
     )
     this.drop('processing-failed', node)
   }
@@ -613,10 +633,12 @@ export class Task implements TaskContext {
     cause: Error,
     record: FailedRecord,
     fatal: () => StreamsError,
+    goingOn?: () => void,
   ): void {
     const { handlers } = this.#options.settings
     const answer = ask(handlers[kind], cause, record)
     if (answer !== 'continue') throw fatal()
+    goingOn?.()
     this.#options.logger.warn(fatal().message)
     if (handlers.deadLetterTopic !== null) this.#bury(handlers.deadLetterTopic, cause, record)
   }

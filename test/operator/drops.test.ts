@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { DropReason } from '../../src/base/drop.ts'
+import type { KStream } from '../../src/dsl/kstream.ts'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import { session, sliding, tumbling } from '../../src/dsl/windows.ts'
 import { json } from '../../src/serde/json.ts'
@@ -244,3 +245,86 @@ test('handlers: an error behind a processor is not the processor’s', async () 
     /^behind: mapper failed: boom/,
   )
 })
+
+type Bag = { items: string[] }
+
+/** Changes its accumulator in place, and then may throw. */
+const add = (bag: Bag, value: string): Bag => {
+  bag.items.push(value)
+  if (value === 'bad') throw new Error('boom')
+  return bag
+}
+const empty = (): Bag => ({ items: [] })
+const bags = { valueSerde: json<Bag>(), as: 'bags' }
+
+const one = () => 'k'
+const keyed = { keySerde: string() }
+const values = { valueSerde: string() }
+const shown = (bag: Bag | null) => (bag === null ? '' : bag.items.join())
+
+const aggregations: {
+  readonly [name: string]: (builder: StreamsBuilder) => KStream<string, string, 'moved'>
+} = {
+  aggregate: (builder) =>
+    builder
+      .stream('in', text)
+      .groupByKey()
+      .aggregate(empty, add, bags)
+      .toStream(one, keyed)
+      .mapValues(shown, values),
+  tumbling: (builder) =>
+    builder
+      .stream('in', text)
+      .groupByKey()
+      .windowedBy(tumbling(100))
+      .aggregate(empty, add, bags)
+      .toStream(one, keyed)
+      .mapValues(shown, values),
+  sliding: (builder) =>
+    builder
+      .stream('in', text)
+      .groupByKey()
+      .windowedBy(sliding(100, { grace: 1_000 }))
+      .aggregate(empty, add, bags)
+      .toStream(one, keyed)
+      .mapValues(shown, values),
+  session: (builder) =>
+    builder
+      .stream('in', text)
+      .groupByKey()
+      .windowedBy(session(100, { grace: 1_000 }))
+      .aggregate(
+        empty,
+        add,
+        (one, other) => {
+          one.items.push(...other.items)
+          return one
+        },
+        bags,
+      )
+      .toStream(one, keyed)
+      .mapValues(shown, values),
+  table: (builder) =>
+    builder
+      .table('in', text)
+      .groupBy((value, key) => [key, value] as const, text)
+      .aggregate(empty, add, (bag) => bag, bags)
+      .toStream(one, keyed)
+      .mapValues(shown, values),
+}
+
+test.each(Object.keys(aggregations))(
+  'handlers: %s changed its accumulator in place and threw, what is stored is what was there before',
+  async (name) => {
+    const builder = new StreamsBuilder()
+    aggregations[name]?.(builder).to('out')
+    await using driver = await TopologyTestDriver.start(builder.build(), { processingHandler: 'continue' })
+    const input = driver.input<string, string>('in')
+    for (const [index, value] of ['a', 'bad', 'c'].entries()) {
+      await input.pipe('k', value, { timestamp: 1_000 + index })
+    }
+    const sent = await driver.output('out').readValues()
+    expect(sent).toContain('a,c')
+    expect(sent.join()).not.toContain('bad')
+  },
+)

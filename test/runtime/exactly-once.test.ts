@@ -13,6 +13,7 @@ import type { RestoreProgress } from '../../src/runtime/hooks.ts'
 import type { Config } from '../../src/runtime/options.ts'
 import { CommitPace } from '../../src/runtime/pace.ts'
 import { Restorer } from '../../src/runtime/restore.ts'
+import { json } from '../../src/serde/json.ts'
 import { serdes } from '../../src/serde/serdes.ts'
 import { MemoryDisk } from '../../src/store/memory-engine.ts'
 import { openDiskState, openTaskState } from '../../src/store/task-state.ts'
@@ -780,6 +781,57 @@ test.each([
     await input.close()
   },
 )
+
+test('refusal: an aggregator changed its accumulator in place and threw, the record alone is left out', async () => {
+  await using world = await World.open({ events: 1, out: 1 })
+  type Bag = { items: string[] }
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .groupByKey()
+    .aggregate(
+      (): Bag => ({ items: [] }),
+      (bag, value) => {
+        bag.items.push(value)
+        if (value.startsWith('bad')) throw new Error('boom')
+        return bag
+      },
+      { valueSerde: json<Bag>(), as: 'bags' },
+    )
+    .toStream()
+    .mapValues((bag) => bag.items.join(), { valueSerde: text })
+    .to('out')
+  const drops: number[] = []
+  const failures: string[] = []
+  const app = world.app(
+    builder.build(),
+    { processingHandler: 'continue', cacheMaxBytes: 0 },
+    {
+      dropped: ({ offset }) => void drops.push(offset),
+      commitFailed: (_thread, code) => void failures.push(code),
+    },
+  )
+  await app.start()
+  const input = await world.stranger()
+  const out = () => world.kafka.records('out').map(({ value }) => String(value))
+  const send = (...values: string[]) =>
+    input.produce([
+      outgoing(
+        'events',
+        0,
+        values.map((value) => ['k', value] as const),
+      ),
+    ])
+  await send('a', 'bad1', 'b', 'bad2', 'c')
+  await until(() => out().length >= 3)
+  await send('bad3', 'd')
+  await until(() => out().length >= 4)
+  expect(out()).toEqual(['a', 'a,b', 'a,b,c', 'a,b,c,d'])
+  expect(drops).toEqual([1, 3, 5])
+  // It goes back once: from then on the node gets copies.
+  expect(failures).toEqual(['PROCESSING_FAILED'])
+  await input.close()
+})
 
 // ------------------------------------------------------------------------------------------- nothing waits for ever
 
