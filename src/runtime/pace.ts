@@ -1,7 +1,10 @@
 /**
  * When to commit. The interval is the upper bound; a drained input commits early, but no sooner than spares the broker:
- * not before `commitMinIntervalMs`, not before three times the last commit took, and with at most so many transaction
+ * not before `commitMinIntervalMs`, not before three times what a commit takes, and with at most so many transaction
  * markers a second, one per partition written.
+ *
+ * What a commit takes is what they have taken lately. Going by the last one alone, a single slow one (a pause of a
+ * collector, here or in the broker) would hold up all that arrives in three times its length after it.
  */
 export type PaceOptions = {
   readonly intervalMs: number
@@ -9,10 +12,15 @@ export type PaceOptions = {
   readonly markersPerSecondMax: number
 }
 
+/** How far one commit moves what they take lately: slow ones must repeat themselves, quick ones are believed. */
+const slowerShare = 0.1
+const fasterShare = 0.5
+
 export class CommitPace {
   readonly #options: PaceOptions
   #startedAt: number
   #earliestAt: number
+  #latelyMs: number | null = null
 
   constructor(options: PaceOptions, now: number) {
     this.#options = options
@@ -29,11 +37,13 @@ export class CommitPace {
   /** It ended, having written to so many partitions. */
   ended(now: number, partitions: number): void {
     const { minIntervalMs, markersPerSecondMax } = this.#options
+    const tookMs = now - this.#startedAt
+    const latelyMs = this.#latelyMs ?? tookMs
+    const lately = latelyMs + (tookMs - latelyMs) * (tookMs > latelyMs ? slowerShare : fasterShare)
+    this.#latelyMs = lately
     // Without a least interval the pacing is off: the user asked for latency at any price.
     const rest =
-      minIntervalMs === 0
-        ? 0
-        : Math.max(minIntervalMs, 3 * (now - this.#startedAt), (partitions / markersPerSecondMax) * 1000)
+      minIntervalMs === 0 ? 0 : Math.max(minIntervalMs, 3 * lately, (partitions / markersPerSecondMax) * 1000)
     this.#earliestAt = this.#startedAt + rest
   }
 

@@ -11,7 +11,6 @@ import { tumbling } from '../../src/dsl/windows.ts'
 import type { Millrace } from '../../src/runtime/application.ts'
 import type { RestoreProgress } from '../../src/runtime/hooks.ts'
 import type { Config } from '../../src/runtime/options.ts'
-import { CommitPace } from '../../src/runtime/pace.ts'
 import { Restorer } from '../../src/runtime/restore.ts'
 import { json } from '../../src/serde/json.ts'
 import { serdes } from '../../src/serde/serdes.ts'
@@ -632,25 +631,6 @@ test('input: markers and aborted data alone move the position, and make no commi
   // Several times the longest pause before a commit of drained input.
   await new Promise((resolve) => setTimeout(resolve, 300))
   expect(commits).toBe(before)
-})
-
-test('pace: a drained commit waits three times the last one, and no longer than the interval', () => {
-  const pace = new CommitPace({ intervalMs: 100, minIntervalMs: 10, markersPerSecondMax: 1_000 }, 0)
-  expect(pace.earliestAt).toBe(0)
-  pace.started(1_000)
-  expect(pace.earliestAt).toBe(1_100)
-  pace.ended(1_002, 2)
-  expect(pace.earliestAt).toBe(1_010)
-  pace.started(2_000)
-  pace.ended(2_020, 2)
-  expect(pace.earliestAt).toBe(2_060)
-  pace.started(3_000)
-  pace.ended(3_001, 50)
-  expect(pace.earliestAt).toBe(3_050)
-  pace.started(4_000)
-  pace.ended(4_080, 2)
-  expect(pace.earliestAt).toBe(4_100)
-  expect(pace.dueAt).toBe(4_100)
 })
 
 // ------------------------------------------------------------------------------------------------------- refusals
