@@ -215,7 +215,7 @@ class Binding {
       case 'session-aggregate':
         return sessionAggregate(node, this.#next(node), context)
       case 'join-window':
-        return joinWindow(node, this.#next(node), context, this.#keep(node, node.stores[0]))
+        return joinWindow(node, this.#next(node), context)
       case 'stream-join':
         return streamJoin(node, this.#next(node), context, this.#clock(node.pair), this.#keepUnmatched(node))
       case 'self-join':
@@ -500,12 +500,6 @@ class Binding {
   }
 
   /** What a store of such values holds on to. */
-  #keep(node: Node, store: string | undefined): Snapshot {
-    if (store === undefined || !this.#isAliased(node)) return sameValue
-    const kept = this.#context.store(store)
-    return snapshotBy(kept.spec.valueSerde, kept)
-  }
-
   #keepUnmatched(node: Node & { kind: 'stream-join' }): Snapshot {
     if (node.sharedStore === null || !this.#isAliased(node)) return sameValue
     const shared = this.#context.store(node.sharedStore)

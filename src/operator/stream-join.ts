@@ -25,14 +25,14 @@ export function joinClock(): JoinClock {
   return { streamTime: -1, minTime: Number.POSITIVE_INFINITY, nextEmitAt: 0 }
 }
 
-/** Hands the record on, then keeps it. `keep`: what the store may hold on to. */
-export function joinWindow(node: JoinWindowNode, next: Run, context: TaskContext, keep: Snapshot): Run {
+/** Hands the record on, then keeps it. */
+export function joinWindow(node: JoinWindowNode, next: Run, context: TaskContext): Run {
   const store = storeOf(context, node, node.stores[0], 'window')
   const held = (there: boolean): void => {
     if (!there) context.drop('out-of-retention', node.name)
   }
   const hold = (key: unknown, value: unknown, timestamp: number, headers: Headers): void | Promise<void> => {
-    const appended = store.append(key, timestamp, keep(value), headers)
+    const appended = store.append(key, timestamp, value, headers)
     return isPromise(appended) ? (appended as Promise<boolean>).then(held) : held(appended)
   }
   return (key, value, timestamp, headers) => {

@@ -12,8 +12,8 @@ import { BufferStore } from './buffer-store.ts'
 import type { Held, JoinBuffer, Origin } from './contract.ts'
 import { type HeldRecord, readHeldRecord, writeHeldRecord } from './held-record.ts'
 import { KeyCodec } from './key-codec.ts'
-import type { StoreNotes, StoreServices } from './layered-store.ts'
 import { flag, Slot } from './slot.ts'
+import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimeHeap } from './time-heap.ts'
 
 class WaitingSlot extends Slot {

@@ -4,7 +4,7 @@ import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import type { KeyValueStoreSpec } from '../topology/store-spec.ts'
 import type { Entry, KeyValueStore } from './contract.ts'
 import { KeyedStore } from './keyed-store.ts'
-import type { StoreNotes, StoreServices } from './layered-store.ts'
+import type { StoreNotes, StoreServices } from './state-store.ts'
 
 export class KeyValueEntries extends KeyedStore implements KeyValueStore {
   readonly kind = 'key-value'

@@ -14,9 +14,10 @@ import { int64At } from '../wire/record-batch.ts'
 import type { ChangelogRecord, Entry, Order } from './contract.ts'
 import type { EngineBatch, Row, Scan } from './engine.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
-import { LayeredStore, type StoreNotes, type StoreServices } from './layered-store.ts'
+import { LayeredStore } from './layered-store.ts'
 import { flag, LiveEntry, unsettled } from './slot.ts'
 import { SortedEntries } from './sorted-entries.ts'
+import type { StoreNotes, StoreServices } from './state-store.ts'
 
 const prefixBytes = 2
 const timestampBytes = 8

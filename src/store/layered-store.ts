@@ -11,99 +11,31 @@ import { ByteWriter } from '../base/bytes.ts'
 import { StreamsError } from '../base/errors.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
-import type { Serde } from '../serde/serde.ts'
-import type { StoreSpec } from '../topology/store-spec.ts'
 import type { BatchBuilder } from '../wire/batch-builder.ts'
-import type { ChangelogRecord, ChangelogWriter, FlushListener, StoreContext } from './contract.ts'
-import type { Engine, EngineBatch } from './engine.ts'
+import type { ChangelogWriter, FlushListener } from './contract.ts'
+import type { EngineBatch } from './engine.ts'
 import { flag, Layers, type LiveEntry, type Slot, Touch, unsettled } from './slot.ts'
-
-/** Bytes, of all stores of a task. */
-export class Tally {
-  dirty = 0
-  flying = 0
-  pending = 0
-  cached = 0
-  touched = 0
-}
-
-/** What a store is given by its task. */
-export type StoreServices = {
-  readonly context: StoreContext
-  readonly tally: Tally
-  readonly scratch: ByteWriter
-  readonly engine: Engine
-  readonly cacheBytesMax: number
-}
-
-/** What a store knows of itself besides its slots; it commits and persists with them. */
-export type StoreNotes = {
-  readonly observedTime: number
-  readonly sequence: number
-  readonly count: number
-}
-
-export const emptyNotes: StoreNotes = { observedTime: -1, sequence: 0, count: 0 }
+import { StateStore } from './state-store.ts'
 
 // What a changed slot costs the changelog before its size is known.
 const sizeGuess = 64
 // From here on the changelog is asked for each record whether it takes one so large.
 const largeBytes = 1024
 
-export abstract class LayeredStore<S extends Slot = Slot> {
-  readonly name: string
-  readonly spec: StoreSpec
-  readonly topic: string
-  readonly cached: boolean
-  /** Lives in memory only: never evicted, never persisted. */
-  readonly pinned: boolean
-  /** Of its local keys; 0 while pinned. */
-  readonly number: number
-  protected readonly services: StoreServices
-  protected readonly isLogged: boolean
-  protected readonly valueSerde: Serde<unknown>
-  protected notes: { observedTime: number; sequence: number; count: number }
-
+export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   #dirty: S[] = []
   #dirtyBytes = 0
   #flying: S[] = []
   #flyingBytes = 0
-  #flyingNotes: StoreNotes = emptyNotes
   #pending: S[] = []
   #pendingBytes = 0
   #writing: S[] = []
   #writingBytes = 0
-  #settledNotes: StoreNotes
-  /** Where the changelog goes on after what is settled. */
-  #settledOffset: number | null
-  #hasNews = false
 
   #listener: FlushListener | null = null
   #keepsOld = false
   #touched: LiveEntry[] = []
   #touchClock = 0
-
-  constructor(
-    spec: StoreSpec,
-    services: StoreServices,
-    number: number,
-    notes: StoreNotes,
-    offset: number | null,
-    valueSerde: Serde<unknown> = spec.valueSerde,
-  ) {
-    this.valueSerde = valueSerde
-    this.name = spec.name
-    this.spec = spec
-    this.services = services
-    this.number = number
-    this.pinned = number === 0
-    this.topic = services.context.changelogTopic(spec.name)
-    this.isLogged = spec.changelog !== null && spec.changelog.sourceTopic === null
-    this.cached = spec.cached && services.cacheBytesMax > 0
-    this.notes = { ...notes }
-    this.#settledNotes = notes
-    this.#settledOffset = offset
-  }
 
   // ------------------------------------------------------------------------------------------ what kinds differ in
 
@@ -115,14 +47,6 @@ export abstract class LayeredStore<S extends Slot = Slot> {
   protected abstract writeLocalKey(slot: S, to: ByteWriter): void
   /** Takes a clean slot out of the index. */
   protected abstract forget(slot: S): void
-  /** Lets clean slots go until `bytes` are free, or none is left. */
-  abstract trim(bytes: number): void
-  /** Lays a changelog record into the engine, or into memory where the store is pinned. */
-  abstract restoreRecord(record: ChangelogRecord, batch: EngineBatch | null): MaybePromise<void>
-  /** Before records are restored: nothing in memory may hide them. */
-  abstract beginRestore(): void
-  /** Forgets all it has in memory; the engine has nothing of it. */
-  protected abstract clear(): void
 
   protected changelogHeaders(_slot: S): Headers {
     return noHeaders
@@ -141,9 +65,6 @@ export abstract class LayeredStore<S extends Slot = Slot> {
     to.range((layers.settled as ByteWriter).buffer, layers.settledStart, layers.settledEnd)
     batch.put(to.buffer, 0, keyEnd, keyEnd, to.position)
   }
-
-  /** Removes from the engine what expired, as of what is settled. */
-  expire(_settled: StoreNotes): MaybePromise<void> {}
 
   // ----------------------------------------------------------------------------------------------------- changes
 
@@ -176,29 +97,21 @@ export abstract class LayeredStore<S extends Slot = Slot> {
 
   // ------------------------------------------------------------------------------------------------- generations
 
-  get hasDirty(): boolean {
+  override get hasDirty(): boolean {
     return this.#dirty.length > 0
   }
 
-  get hasPending(): boolean {
-    return this.#pending.length > 0 || this.#hasNews
+  override get hasPending(): boolean {
+    return this.#pending.length > 0 || super.hasPending
   }
 
-  get settledOffset(): number | null {
-    return this.#settledOffset
-  }
-
-  get settledNotes(): StoreNotes {
-    return this.#settledNotes
-  }
-
-  cut(changelog: ChangelogWriter): MaybePromise<void> {
+  override cut(changelog: ChangelogWriter): MaybePromise<void> {
+    super.cut(changelog)
     assert(this.#flying.length === 0, `${this.name}: one generation in flight`)
     const slots = this.#dirty
     this.#dirty = []
     this.services.tally.dirty -= this.#dirtyBytes
     this.#dirtyBytes = 0
-    this.#flyingNotes = { ...this.notes }
     if (slots.length === 0) return undefined
     if (!this.isLogged && this.pinned) {
       for (const slot of slots) {
@@ -301,15 +214,10 @@ export abstract class LayeredStore<S extends Slot = Slot> {
     this.services.tally.flying += bytes
   }
 
-  /** `offset`: where the changelog goes on; undefined where nothing of it was in the transaction. */
-  settle(offset: number | undefined): void {
+  override settle(offset: number | undefined): void {
+    super.settle(offset)
     const slots = this.#flying
     const { tally } = this.services
-    if (offset !== undefined) {
-      this.#settledOffset = offset
-      this.#hasNews = true
-    }
-    this.#settledNotes = this.#flyingNotes
     if (slots.length === 0) return
     this.#flying = []
     tally.flying -= this.#flyingBytes
@@ -335,28 +243,27 @@ export abstract class LayeredStore<S extends Slot = Slot> {
     this.#flyingBytes = 0
   }
 
-  /** Copies what is settled into the batch. `persisted` or `notPersisted` follows. */
-  persistInto(batch: EngineBatch, to: ByteWriter): void {
+  override persistInto(batch: EngineBatch, to: ByteWriter): void {
+    super.persistInto(batch, to)
     assert(this.#writing.length === 0, `${this.name}: one write to the engine at a time`)
     const slots = this.#pending
     this.#pending = []
     this.#writing = slots
     this.#writingBytes = this.#pendingBytes
     this.#pendingBytes = 0
-    this.#hasNews = false
     for (const slot of slots) {
       slot.flags = (slot.flags & ~flag.pending) | flag.writing
       this.persistSlot(slot, slot.layers as Layers, batch, to)
     }
   }
 
-  /** What the engine would hold, were all that is settled persisted. */
-  overlayInto(batch: EngineBatch, to: ByteWriter): void {
+  override overlayInto(batch: EngineBatch, to: ByteWriter): void {
     for (const slot of this.#writing) this.persistSlot(slot, slot.layers as Layers, batch, to)
     for (const slot of this.#pending) this.persistSlot(slot, slot.layers as Layers, batch, to)
   }
 
-  persisted(): void {
+  override persisted(): void {
+    super.persisted()
     const slots = this.#writing
     this.#writing = []
     this.services.tally.pending -= this.#writingBytes
@@ -369,7 +276,8 @@ export abstract class LayeredStore<S extends Slot = Slot> {
     }
   }
 
-  notPersisted(): void {
+  override notPersisted(): void {
+    super.notPersisted()
     for (const slot of this.#writing) {
       slot.flags &= ~flag.writing
       if ((slot.flags & flag.pending) === 0) this.#pending.push(slot)
@@ -378,16 +286,9 @@ export abstract class LayeredStore<S extends Slot = Slot> {
     this.#writing = []
     this.#pendingBytes += this.#writingBytes
     this.#writingBytes = 0
-    this.#hasNews = true
   }
 
-  restored(nextOffset: number): void {
-    this.#settledOffset = nextOffset
-    this.#settledNotes = { ...this.notes }
-  }
-
-  /** The store is as new. */
-  reset(): void {
+  override reset(): void {
     const { tally } = this.services
     tally.dirty -= this.#dirtyBytes
     tally.flying -= this.#flyingBytes
@@ -398,11 +299,7 @@ export abstract class LayeredStore<S extends Slot = Slot> {
     this.#writing = []
     this.#touched = []
     this.#dirtyBytes = this.#flyingBytes = this.#pendingBytes = this.#writingBytes = 0
-    this.#hasNews = false
-    this.#settledOffset = null
-    this.#settledNotes = this.#flyingNotes = emptyNotes
-    this.notes = { ...emptyNotes }
-    this.clear()
+    super.reset()
   }
 
   #releaseIfClean(slot: S): void {
@@ -411,7 +308,7 @@ export abstract class LayeredStore<S extends Slot = Slot> {
 
   // ------------------------------------------------------------------------------------------------------- flush
 
-  onFlush(listener: FlushListener<never, never>, options: { readonly keepOld: boolean }): void {
+  override onFlush(listener: FlushListener<never, never>, options: { readonly keepOld: boolean }): void {
     this.#listener = listener as unknown as FlushListener
     this.#keepsOld = options.keepOld
   }
@@ -420,7 +317,7 @@ export abstract class LayeredStore<S extends Slot = Slot> {
     return this.#keepsOld
   }
 
-  get hasTouched(): boolean {
+  override get hasTouched(): boolean {
     return this.#touched.length > 0
   }
 
@@ -443,7 +340,7 @@ export abstract class LayeredStore<S extends Slot = Slot> {
   }
 
   /** Tells the listener of each entry that changed since the last flush, in the order of their last changes. */
-  flush(): MaybePromise<void> {
+  override flush(): MaybePromise<void> {
     if (this.#touched.length === 0) return undefined
     const entries = this.#touched
     this.#touched = []

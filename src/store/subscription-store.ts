@@ -12,7 +12,7 @@ import type { Serde } from '../serde/serde.ts'
 import type { SubscriptionStoreSpec } from '../topology/store-spec.ts'
 import type { Entry, Subscription, SubscriptionStore } from './contract.ts'
 import { KeyedStore } from './keyed-store.ts'
-import type { StoreNotes, StoreServices } from './layered-store.ts'
+import type { StoreNotes, StoreServices } from './state-store.ts'
 
 const hashBytes = 16
 const noHash = 0x80

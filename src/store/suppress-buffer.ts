@@ -13,8 +13,8 @@ import type { ChangelogRecord, Held, Origin, SuppressBuffer } from './contract.t
 import type { EngineBatch } from './engine.ts'
 import { type HeldRecord, heldBytes, readHeldRecord, writeHeldRecord } from './held-record.ts'
 import { KeyCodec } from './key-codec.ts'
-import type { StoreNotes, StoreServices } from './layered-store.ts'
 import { flag, Slot } from './slot.ts'
+import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimeHeap } from './time-heap.ts'
 
 const formatHeader = Object.freeze([{ key: 'v', value: Buffer.from([3]) }])

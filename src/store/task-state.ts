@@ -26,23 +26,18 @@ import type {
   StorePosition,
   TaskState,
 } from './contract.ts'
+import { DuplicateEntries } from './duplicates-store.ts'
 import type { Engine, EngineBatch, EngineName } from './engine.ts'
 import { openFolder, type TaskFolder } from './folder.ts'
 import { JoinBufferEntries } from './join-buffer.ts'
 import { KeyValueEntries } from './key-value-store.ts'
 import { KeyedStore, successor } from './keyed-store.ts'
-import {
-  emptyNotes,
-  type LayeredStore,
-  type StoreNotes,
-  type StoreServices,
-  storePrefix,
-  Tally,
-} from './layered-store.ts'
+import { storePrefix } from './layered-store.ts'
 import { MemoryDisk, openMemoryEngine } from './memory-engine.ts'
 import { OuterJoinEntries } from './outer-join-store.ts'
 import { type Overlay, overlayBatch, overlayEngine } from './overlay-engine.ts'
 import { SessionEntries } from './session-store.ts'
+import { emptyNotes, type StateStore, type StoreNotes, type StoreServices, Tally } from './state-store.ts'
 import { SubscriptionEntries } from './subscription-store.ts'
 import { SuppressEntries } from './suppress-buffer.ts'
 import { TimedStore } from './timed-store.ts'
@@ -58,6 +53,7 @@ const viewBytesMax = 16 * 1024 * 1024
 type AnyStore =
   | KeyValueEntries
   | WindowEntries
+  | DuplicateEntries
   | SessionEntries
   | VersionedEntries
   | SuppressEntries
@@ -315,7 +311,7 @@ class LayeredState implements TaskState {
     for (let step = 0; step < this.#list.length; step++) {
       const excess = this.#tally.cached - bytesMax
       if (excess <= 0) return
-      ;(this.#list[this.#trimFrom++ % this.#list.length] as LayeredStore).trim(excess)
+      ;(this.#list[this.#trimFrom++ % this.#list.length] as StateStore).trim(excess)
     }
   }
 
@@ -353,7 +349,7 @@ class LayeredState implements TaskState {
 
   #cutFrom(from: number, changelog: ChangelogWriter): MaybePromise<void> {
     for (let index = from; index < this.#list.length; index++) {
-      const waiting = (this.#list[index] as LayeredStore).cut(changelog)
+      const waiting = (this.#list[index] as StateStore).cut(changelog)
       if (isPromise(waiting)) return waiting.then(() => this.#cutFrom(index + 1, changelog))
     }
     return undefined
@@ -411,12 +407,12 @@ class LayeredState implements TaskState {
     }
   }
 
-  #expire(store: LayeredStore, position: Position): MaybePromise<void> {
+  #expire(store: StateStore, position: Position): MaybePromise<void> {
     const expiring = store.expire(position)
     return isPromise(expiring) ? this.#guard('expire', () => expiring) : undefined
   }
 
-  #positionOf(store: LayeredStore): Position {
+  #positionOf(store: StateStore): Position {
     const inputs = this.#inputs.get(store.name) ?? this.#positions.get(store.name)?.inputs
     return {
       ...(inputs === undefined ? {} : { inputs }),
@@ -489,11 +485,7 @@ class LayeredState implements TaskState {
     return this.#engine.name === 'memory' ? batch.write() : this.#guard('restore', () => batch.write())
   }
 
-  #lay(
-    store: LayeredStore,
-    records: Iterator<ChangelogRecord>,
-    batch: EngineBatch | null,
-  ): MaybePromise<void> {
+  #lay(store: StateStore, records: Iterator<ChangelogRecord>, batch: EngineBatch | null): MaybePromise<void> {
     for (let next = records.next(); next.done !== true; next = records.next()) {
       const waiting = store.restoreRecord(next.value, batch)
       if (isPromise(waiting)) return waiting.then(() => this.#lay(store, records, batch))
@@ -602,7 +594,9 @@ function makeStore(
     case 'key-value':
       return new KeyValueEntries(spec, services, number, notes, offset)
     case 'window':
-      return new WindowEntries(spec, services, number, notes, offset)
+      return spec.retainDuplicates
+        ? new DuplicateEntries(spec, services, number, notes, offset)
+        : new WindowEntries(spec, services, number, notes, offset)
     case 'session':
       return new SessionEntries(spec, services, number, notes, offset)
     case 'versioned':

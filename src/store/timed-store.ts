@@ -5,9 +5,7 @@
  * What memory knows: a bucket holds everything of its key from its `floor` on; a key without a bucket has nothing from
  * the store's floor on. So a miss at or above the floor needs no look at the engine.
  *
- * Retention as in Kafka Streams' RocksDB stores: what is before observed - retention + 1 is hidden from reads; what is
- * written there is taken in silence until its segment is gone, then refused. A segment expires as a whole, so expiry
- * costs what expires.
+ * Retention is in segments.ts.
  *
  * engine: store number (2), segment (8), the key's bytes, time (8), discriminator -> timestamp (8), the value's bytes.
  */
@@ -21,8 +19,10 @@ import type { ChangelogRecord, Entry, Order } from './contract.ts'
 import type { EngineBatch, Row } from './engine.ts'
 import { KeyCodec } from './key-codec.ts'
 import { successor } from './keyed-store.ts'
-import { LayeredStore, type StoreNotes, type StoreServices } from './layered-store.ts'
+import { LayeredStore } from './layered-store.ts'
+import { Segments } from './segments.ts'
 import { flag, type LiveEntry, unsettled } from './slot.ts'
+import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimeGroups } from './time-groups.ts'
 
 const keyOffset = 10
@@ -51,15 +51,12 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   readonly #buckets = new Map<unknown, Bucket>()
   readonly #loading = new Map<unknown, Promise<unknown>>()
   #hollow: unknown[] = []
-  readonly #retentionMs: number
-  readonly #segmentMs: number
-  /** 1, or 0 for windows where emit on close scans by time (not for sessions). */
-  readonly #hiddenSlackMs: number
+  readonly #segments: Segments
   #floor: number
   /** What is before it has expired. */
   #liveFrom = Number.NEGATIVE_INFINITY
   /** Segments below it are gone from the engine. */
-  #clearedSegment = Number.NEGATIVE_INFINITY
+  #clearedSegment = 0
   #wanted: { key: unknown; id: unknown; time: number; discriminator: number }[] = []
 
   constructor(
@@ -72,12 +69,10 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     super(spec, services, number, notes, offset)
     this.codec = new KeyCodec(spec.keySerde, this.topic)
     this.primitive = this.codec.primitive
-    this.#retentionMs = spec.retentionMs
-    this.#segmentMs = spec.segmentIntervalMs
-    this.#hiddenSlackMs = spec.kind === 'window' && spec.emitOnClose ? 0 : 1
+    this.#segments = new Segments(spec)
     this.groups = new TimeGroups(spec.emitOnClose ? 1 : groupSpanMs(spec))
     this.#floor = this.pinned || offset === null ? Number.NEGATIVE_INFINITY : notes.observedTime + 1
-    this.#liveFrom = this.#firstLive(notes.observedTime)
+    this.#liveFrom = this.#segments.liveFrom(notes.observedTime)
   }
 
   // ------------------------------------------------------------------------------------------ what kinds differ in
@@ -101,13 +96,13 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   /** What is before it is not read. */
   protected get visibleFrom(): number {
-    return this.notes.observedTime - this.#retentionMs + this.#hiddenSlackMs
+    return this.#segments.visibleFrom(this.notes.observedTime)
   }
 
   protected observe(time: number): void {
     if (time <= this.notes.observedTime) return
     this.notes.observedTime = time
-    const liveFrom = this.#firstLive(time)
+    const liveFrom = this.#segments.liveFrom(time)
     if (liveFrom <= this.#liveFrom) return
     this.#liveFrom = liveFrom
     for (const entry of this.groups.takeBefore(liveFrom)) this.#expireEntry(entry, liveFrom)
@@ -115,16 +110,6 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   protected isLive(time: number): boolean {
     return time >= this.#liveFrom
-  }
-
-  #segmentOf(time: number): number {
-    return Math.trunc(time / this.#segmentMs)
-  }
-
-  #firstLive(observed: number): number {
-    const segment = this.#segmentOf(observed - this.#retentionMs)
-    // The segment 0 has what is before the epoch, too.
-    return segment <= 0 ? Number.NEGATIVE_INFINITY : segment * this.#segmentMs
   }
 
   #expireEntry(entry: LiveEntry, liveFrom: number): void {
@@ -146,11 +131,9 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   override expire(settled: StoreNotes): MaybePromise<void> {
     if (this.pinned) return undefined
-    const segment = this.#segmentOf(settled.observedTime - this.#retentionMs)
-    if (segment <= 0 || segment <= this.#clearedSegment) return undefined
-    const from = this.#segmentKey(
-      this.#clearedSegment === Number.NEGATIVE_INFINITY ? 0 : this.#clearedSegment,
-    )
+    const segment = this.#segments.firstOf(settled.observedTime)
+    if (segment <= this.#clearedSegment) return undefined
+    const from = this.#segmentKey(this.#clearedSegment)
     this.#clearedSegment = segment
     return this.services.engine.clear(from, this.#segmentKey(segment))
   }
@@ -434,7 +417,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   #writeLocal(id: unknown, time: number, discriminator: number, to: ByteWriter): void {
     to.int16(this.number)
-    to.int64(Math.max(0, this.#segmentOf(time)))
+    to.int64(this.#segments.of(time))
     this.codec.write(id, to)
     to.int64(time)
     this.writeDiscriminator(discriminator, to)
@@ -572,8 +555,8 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   #scanKey(key: unknown, id: unknown, from: number): MaybePromise<void> {
     const { scratch } = this.services
     const floor = this.#buckets.get(id)?.floor ?? this.#floor
-    const first = Math.max(0, this.#segmentOf(Math.max(from, this.#liveFrom)))
-    const last = Math.max(0, this.#segmentOf(Math.min(floor - 1, this.settledNotes.observedTime)))
+    const first = this.#segments.of(Math.max(from, this.#liveFrom))
+    const last = this.#segments.of(Math.min(floor - 1, this.settledNotes.observedTime))
     scratch.reset()
     this.codec.write(id, scratch)
     const keyBytes = scratch.copy()
@@ -609,7 +592,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   /** Everything of all keys from `from` on. */
   #loadTimes(from: number): MaybePromise<void> {
-    const first = Math.max(0, this.#segmentOf(Math.max(from, this.#liveFrom)))
+    const first = this.#segments.of(Math.max(from, this.#liveFrom))
     const scan = this.services.engine.scan(
       this.#segmentKey(first),
       successor(this.#segmentKey(0).subarray(0, 2)),
@@ -654,7 +637,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     this.#empty()
     this.#floor = Number.NEGATIVE_INFINITY
     this.#liveFrom = Number.NEGATIVE_INFINITY
-    this.#clearedSegment = Number.NEGATIVE_INFINITY
+    this.#clearedSegment = 0
     this.#wanted = []
   }
 
@@ -683,7 +666,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     const { scratch } = this.services
     scratch.reset()
     scratch.int16(this.number)
-    scratch.int64(Math.max(0, this.#segmentOf(time)))
+    scratch.int64(this.#segments.of(time))
     scratch.bytes(key)
     const localEnd = scratch.position
     if (value === null) {

@@ -16,8 +16,9 @@ import type { ChangelogRecord, Order, Version, VersionedStore } from './contract
 import type { EngineBatch } from './engine.ts'
 import { KeyCodec } from './key-codec.ts'
 import { successor } from './keyed-store.ts'
-import { LayeredStore, type StoreNotes, type StoreServices } from './layered-store.ts'
+import { LayeredStore } from './layered-store.ts'
 import { flag, type Layers, Slot, unsettled } from './slot.ts'
+import type { StoreNotes, StoreServices } from './state-store.ts'
 import { drain } from './timed-store.ts'
 
 const versionRows = 1

@@ -1,6 +1,6 @@
 /**
- * Values by key and window, or, with duplicates, several values by key and time (the stores of stream-stream joins).
- * changelog: the key's bytes, start (8), number of the duplicate (4), 0 where there are none.
+ * Values by key and window. Several values by key and time are in duplicates-store.ts.
+ * changelog: the key's bytes, start (8), number of the duplicate (4): 0.
  */
 
 import { type Headers, noHeaders } from '../base/headers.ts'
@@ -9,8 +9,8 @@ import { endOfTime } from '../serde/windowed.ts'
 import type { WindowStoreSpec } from '../topology/store-spec.ts'
 import type { Entry, Order, WindowStore } from './contract.ts'
 import { orderOf } from './key-codec.ts'
-import type { StoreNotes, StoreServices } from './layered-store.ts'
 import { LiveEntry } from './slot.ts'
+import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimedStore } from './timed-store.ts'
 
 export class WindowEntries extends TimedStore implements WindowStore {
@@ -54,25 +54,8 @@ export class WindowEntries extends TimedStore implements WindowStore {
     return this.write(entry, value, timestamp, headers)
   }
 
-  append(key: unknown, start: number, value: unknown, _headers: Headers): MaybePromise<boolean> {
-    const id = this.idOf(key)
-    return isPromise(id)
-      ? id.then((text) => this.#append(key, text, start, value))
-      : this.#append(key, id, start, value)
-  }
-
-  #append(key: unknown, id: unknown, start: number, value: unknown): boolean {
-    this.observe(start)
-    if (!this.isLive(start)) return false
-    this.notes.sequence = (this.notes.sequence + 1) & 0x7fffffff
-    const entry = this.make(key, id, start, this.notes.sequence)
-    entry.value = value
-    entry.timestamp = start
-    entry.changedAt = start
-    this.insert(entry)
-    this.notes.count++
-    this.markDirty(entry)
-    return true
+  append(): boolean {
+    throw new TypeError(`${this.name}: a store without duplicates has one value a window; set it`)
   }
 
   fetch(key: unknown, from: number, to: number, order: Order = 'forward'): MaybePromise<readonly Entry[]> {
@@ -115,7 +98,6 @@ export class WindowEntries extends TimedStore implements WindowStore {
     timestamp: number,
     headers: Headers = noHeaders,
   ): MaybePromise<boolean> {
-    if (this.spec.retainDuplicates) return value === null ? true : this.append(key, start, value, headers)
     const entry = this.entry(key, start)
     return isPromise(entry)
       ? entry.then((found) => this.set(found, value, timestamp, headers))

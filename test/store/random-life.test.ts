@@ -70,6 +70,16 @@ function world(): { specs: StoreSpec[]; models: Model<unknown>[] } {
   return { specs, models: models as unknown as Model<unknown>[] }
 }
 
+/** Stores of joins by themselves, so that each sees many steps. */
+function joinWorld(): { specs: StoreSpec[]; models: Model<unknown>[] } {
+  const slow = { keySerde: fixture.waiting(bytesText), valueSerde: fixture.waiting(fixture.json) }
+  const specs = [
+    fixture.window('plain', { retainDuplicates: true }),
+    fixture.window('slow', { retainDuplicates: true, segmentIntervalMs: 40, ...slow }),
+  ]
+  return { specs, models: specs.map((spec) => new DuplicatesModel(spec)) as unknown as Model<unknown>[] }
+}
+
 function inMemory(specs: StoreSpec[]): Home {
   return {
     hasEngine: false,
@@ -141,6 +151,11 @@ describe('store: random lives agree with plain models', () => {
   test.each(seeds(6))('on a slow disk in memory with crashes, seed %i', async (seed) => {
     const { specs, models } = world()
     await randomLife(seed, 3000, onMemoryDisk(specs, slowly(seed)), new fixture.Changelogs(2000), models)
+  })
+
+  test.each(seeds(3))('stores with duplicates alone, on a slow disk with crashes, seed %i', async (seed) => {
+    const { specs, models } = joinWorld()
+    await randomLife(seed, 2000, onMemoryDisk(specs, slowly(seed)), new fixture.Changelogs(2000), models)
   })
 
   for (const engine of ['rocksdb', 'classic-level'] as const) {

@@ -63,9 +63,53 @@ test('retention: a hidden window starts over, its writes succeed until its segme
   expect(await put(store, 'a', 110, 2)).toBe(true)
   await put(store, 'b', 250, 1)
   expect(await put(store, 'a', 110, 3)).toBe(false)
+  await logs.commitAll(state)
+})
+
+test('retention: duplicates are hidden, then refused, as windows are', async () => {
+  const { state } = await open(window('s', { retainDuplicates: true }))
+  const store = state.store('s') as WindowStore
+  for (const start of [110, 150, 151, 250])
+    expect(await store.append('a', start, start, noHeaders)).toBe(true)
+  expect((await store.fetch('a', 0, 300)).map(({ start }) => start)).toEqual([151, 250])
   expect(await store.append('a', 149, 1, noHeaders)).toBe(false)
   expect(await store.append('a', 150, 1, noHeaders)).toBe(true)
-  await logs.commitAll(state)
+  expect((await store.fetchAll(0, 300)).map(({ start }) => start)).toEqual([151, 250])
+})
+
+test('retention: duplicates that are hidden when they are persisted never reach the engine, the changelog has all', async () => {
+  const { state, disk, logs } = await open(window('s', { retainDuplicates: true }))
+  const store = state.store('s') as WindowStore
+  for (let start = 0; start <= 1000; start += 10) await store.append('a', start, start, noHeaders)
+  await persist(state, logs)
+  expect(logs.of('s').length).toBe(101)
+  expect(rows(disk)).toBe(10)
+  await state.close('dirty')
+  const again = await openDiskState(
+    { stores: [window('s', { retainDuplicates: true })], context: logs.context, cacheBytesMax: 0 },
+    disk,
+  )
+  expect(await logs.restore(again)).toBe(0)
+  const found = await (again.store('s') as WindowStore).fetch('a', 0, 2000)
+  expect(found.map(({ start }) => start)).toEqual([910, 920, 930, 940, 950, 960, 970, 980, 990, 1000])
+})
+
+test('retention: hidden duplicates leave memory when they are settled, before the engine is written', async () => {
+  const { state, logs } = await open(window('s', { retainDuplicates: true }))
+  const store = state.store('s') as WindowStore
+  const commitFrom = async (from: number): Promise<number> => {
+    for (let start = from; start < from + 200; start++)
+      await store.append(`k${start % 7}`, start, start, noHeaders)
+    await logs.commitAll(state)
+    return state.cachedBytes
+  }
+  const first = await commitFrom(0)
+  const pending = state.pendingBytes
+  let last = 0
+  for (let from = 200; from < 4000; from += 200) last = await commitFrom(from)
+  expect(last).toBeLessThan(first * 1.1)
+  expect(state.pendingBytes).toBeLessThan(pending * 1.1)
+  expect((await store.fetchAll(0, 5000)).length).toBe(100)
 })
 
 test('retention: a put that is refused still moves the observed time of no store', async () => {
