@@ -13,14 +13,45 @@ export type Built = {
 }
 
 export function buildBench(root: string = resolve('.')): Built {
+  const built = emit(root, root, ['src', 'bench'])
+  for (const path of ['bench/java', 'test/kafka/java', 'test/kafka/jars'])
+    cpSync(join(root, path), join(built.folder, path), { recursive: true })
+  return built
+}
+
+/** This tree's workloads on the sources of another commit. */
+export function buildReference(root: string, commit: string): Built {
+  const sources = scratch(root, 'reference-')
+  const git = spawnSync('git', ['-C', root, 'archive', commit, 'src', 'package.json'], {
+    maxBuffer: 1024 * 1024 * 1024,
+  })
+  if (git.status !== 0) throw new Error(`--against ${commit}: ${git.stderr}`)
+  const tar = spawnSync('tar', ['-x', '-C', sources], { input: git.stdout })
+  if (tar.status !== 0) throw new Error(`--against ${commit}: ${tar.stderr}`)
+  try {
+    for (const path of ['bench/systems/millrace.ts', 'bench/systems/wire.ts', 'bench/workloads'])
+      cpSync(join(root, path), join(sources, path), { recursive: true })
+    symlinkSync(join(root, 'node_modules'), join(sources, 'node_modules'))
+    return emit(root, sources, ['src', 'bench'])
+  } finally {
+    rmSync(sources, { recursive: true, force: true })
+  }
+}
+
+function scratch(root: string, prefix: string): string {
   const cache = join(root, 'node_modules', '.cache', 'millrace')
   mkdirSync(cache, { recursive: true })
-  const folder = mkdtempSync(join(cache, 'bench-'))
+  return mkdtempSync(join(cache, prefix))
+}
+
+function emit(root: string, sources: string, folders: readonly string[]): Built {
+  const folder = scratch(root, 'bench-')
   const remove = () => rmSync(folder, { recursive: true, force: true })
   const config = {
     extends: join(root, 'tsconfig.json'),
-    compilerOptions: { noEmit: false, noCheck: true, rootDir: root, outDir: folder },
-    include: [join(root, 'src'), join(root, 'bench')],
+    compilerOptions: { noEmit: false, noCheck: true, rootDir: sources, outDir: folder },
+    include: folders.map((one) => join(sources, one)),
+    exclude: [],
   }
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config))
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
@@ -31,7 +62,5 @@ export function buildBench(root: string = resolve('.')): Built {
     remove()
     throw new Error(`the benchmarks could not be compiled: tsc ended with ${status}`)
   }
-  for (const path of ['bench/java', 'test/kafka/java', 'test/kafka/jars'])
-    cpSync(join(root, path), join(folder, path), { recursive: true })
   return { folder, remove }
 }

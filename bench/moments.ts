@@ -3,8 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { noHeaders } from '../src/base/headers.ts'
+import { BatchBuilder } from '../src/wire/batch-builder.ts'
+import { partitionFor } from '../src/wire/murmur2.ts'
 import { type Cluster, committedOf, createTopic, deleteTopics, endsOf, sum } from './cluster.ts'
-import { type Input, makeInput } from './input.ts'
+import { type Input, makeInput, startTime } from './input.ts'
 import { percentile, SteadyLoad } from './load.ts'
 import type { SystemProcess, Usage } from './process.ts'
 import { readTopic } from './reader.ts'
@@ -179,11 +182,21 @@ export function measureStart(
   })
 }
 
-export type Recovery = Usage & { readonly seconds: number; readonly restored: number }
+export type Recovery = Usage & {
+  readonly seconds: number
+  readonly restored: number
+  /** Most that may be restored: what was committed in the last seconds before the kill. */
+  readonly tail?: number
+}
+
+const loadPerSecond = 2_000
+const loadMs = 5_000
+const tailMs = 3_000
 
 /**
- * An application with state, once filled: `restart` kills it and starts it on what it has on disk, `restore` starts it
- * without. After each start a sample of keys is counted once more, which shows that the state is whole.
+ * An application with state, once filled: `restart` kills it under load and starts it on what it has on disk, `restore`
+ * starts it without. After each start a sample of keys is counted once more, which shows that the state is whole, and
+ * the load of all restarts must be there, once where the guarantee says so.
  */
 export class Stateful {
   readonly #cluster: Cluster
@@ -194,6 +207,7 @@ export class Stateful {
   #stateDir = ''
   #subject: SystemProcess | null = null
   #starts = 0
+  #loaded = 0
 
   constructor(cluster: Cluster, system: SystemName, setting: Setting, name: string, input: Input) {
     this.#cluster = cluster
@@ -203,24 +217,38 @@ export class Stateful {
     this.#input = input
   }
 
-  async fill(): Promise<void> {
+  async fill(limitMs: number): Promise<void> {
     this.#stateDir = await mkdtemp(join(tmpdir(), 'bench-state-'))
-    await createTopic(this.#cluster, `${this.#name}-out`, partitions)
-    await createTopic(this.#cluster, `${this.#name}-sample`, partitions)
-    this.#subject = await this.#start()
-    await this.#subject.running()
-    await this.#caughtUp(this.#input.topic, this.#input.records, 900_000)
+    try {
+      for (const topic of ['out', 'sample', 'load'])
+        await createTopic(this.#cluster, `${this.#name}-${topic}`, partitions)
+      this.#subject = await this.#start()
+      await this.#subject.running()
+      await this.#caughtUp(this.#input.topic, this.#input.records, limitMs)
+    } catch (error) {
+      await this.close()
+      throw error
+    }
   }
 
   async restart(): Promise<Recovery> {
-    await this.#subject?.kill()
-    return this.#recover()
+    const tail = await this.#loadAndKill()
+    const recovery = await this.#recover()
+    // Kafka Streams restores all of it here; that it does is its time, not an error.
+    if (this.#system !== 'kafka-streams' && recovery.restored > tail)
+      throw new Error(
+        `${this.#system} replayed ${recovery.restored} records; ${tail} were committed in the ${tailMs} ms before the kill`,
+      )
+    return { ...recovery, tail }
   }
 
   async restore(): Promise<Recovery> {
     await this.#subject?.finish()
     await rm(this.#stateDir, { recursive: true, force: true })
-    return this.#recover()
+    const recovery = await this.#recover()
+    if (recovery.restored < this.#input.keys)
+      throw new Error(`${this.#system} restored ${recovery.restored} records of ${this.#input.keys} keys`)
+    return recovery
   }
 
   async close(): Promise<void> {
@@ -231,11 +259,11 @@ export class Stateful {
 
   async #recover(): Promise<Recovery> {
     this.#subject = await this.#start()
-    const [, at, json] = await this.#subject.said(/^RUNNING (\d+) (.*)/, 600_000)
+    const [, at, json] = await this.#subject.said(/^RUNNING (\d+) (.*)/, 300_000)
     const seconds = (Number(at) - this.#subject.startedAt) / 1_000
     const { restored } = JSON.parse(json ?? '{}') as { readonly restored: number }
     const usage = this.#subject.usage
-    await this.#checkSample()
+    await this.#check()
     return { ...usage, seconds, restored }
   }
 
@@ -245,7 +273,7 @@ export class Stateful {
       brokers: this.#cluster.brokers,
       applicationId: this.#name,
       stateDir: this.#stateDir,
-      inputs: [this.#input.topic, `${this.#name}-sample`],
+      inputs: [this.#input.topic, `${this.#name}-sample`, `${this.#name}-load`],
       output: `${this.#name}-out`,
       ...this.#setting,
     })
@@ -253,39 +281,95 @@ export class Stateful {
 
   async #caughtUp(topic: string, records: number, timeoutMs: number): Promise<void> {
     const end = Date.now() + timeoutMs
-    while (sum(await committedOf(this.#cluster, this.#name, topic, partitions)) < records) {
+    for (;;) {
+      const done = sum(await committedOf(this.#cluster, this.#name, topic, partitions))
+      if (done >= records) return
       if (this.#subject?.isAlive === false) throw new Error(`${this.#system} ended:\n${this.#subject.tail}`)
-      if (Date.now() > end) throw new Error(`${this.#system} was not through ${topic} in ${timeoutMs} ms`)
+      if (Date.now() > end)
+        throw new Error(
+          `${this.#system} had ${done} of ${records} records of ${topic} after ${timeoutMs} ms:\n${this.#subject?.tail}`,
+        )
       await wait(100)
     }
   }
 
-  /** Every key was counted once by the input and once by each start before this. */
-  async #checkSample(): Promise<void> {
+  /** New values for all keys but those of the sample, steadily; a kill in the midst of it. Gives the tail. */
+  async #loadAndKill(): Promise<number> {
+    const topic = `${this.#name}-load`
+    const changelog = `${this.#name}-state-changelog`
+    const first = this.#sampled
+    const seen: { readonly at: number; readonly end: number }[] = []
+    const look = async () => {
+      const end = sum(await endsOf(this.#cluster, changelog, partitions))
+      seen.push({ at: Date.now(), end })
+    }
+    const producer = this.#cluster.client.producer({ deliveryTimeoutMs: 60_000, compression: 'none' })
+    await producer.init()
+    try {
+      const startedAt = Date.now()
+      let produced = 0
+      while (Date.now() - startedAt < loadMs) {
+        const due = Math.floor(((Date.now() - startedAt) * loadPerSecond) / 1_000) - produced
+        const open = new Map<number, BatchBuilder>()
+        for (let index = 0; index < due; index++) {
+          const number = first + ((this.#loaded + index) % Math.max(1, this.#input.keys - first))
+          const key = Buffer.from(`car-${number}`)
+          const value = Buffer.from(`row-${number}${this.#input.padding ?? ''}`)
+          const partition = partitionFor(key, 0, key.length, partitions)
+          let builder = open.get(partition)
+          if (builder === undefined) open.set(partition, (builder = new BatchBuilder()))
+          builder.append(startTime, key, 0, key.length, value, 0, value.length, noHeaders)
+        }
+        await producer.produce(Array.from(open, ([partition, builder]) => ({ topic, partition, builder })))
+        produced += due
+        this.#loaded += due
+        await look()
+        await wait(20)
+      }
+    } finally {
+      await producer.close()
+    }
+    await look()
+    const { at, end } = seen.at(-1) as { at: number; end: number }
+    await this.#subject?.kill()
+    const before = seen.findLast((one) => one.at <= at - tailMs) ?? seen[0]
+    return end - (before?.end ?? 0)
+  }
+
+  get #sampled(): number {
+    return Math.min(1_000, Math.floor(this.#input.keys / 2))
+  }
+
+  /** Every key was counted once by the input; each start adds one to a sample, each restart its load to the others. */
+  async #check(): Promise<void> {
     this.#starts++
-    const keys = Math.min(1_000, this.#input.keys)
+    const keys = this.#sampled
     const topic = `${this.#name}-sample`
-    await makeInput(this.#cluster, {
-      ...this.#input,
-      topic,
-      records: keys,
-      keys,
-      adds: true,
-    })
+    await makeInput(this.#cluster, { ...this.#input, topic, records: keys, keys, adds: true })
     await this.#caughtUp(topic, keys * this.#starts, 120_000)
-    const counts = new Map<string, number>()
+    await this.#caughtUp(`${this.#name}-load`, this.#loaded, 120_000)
+    const counts = new Int32Array(this.#input.keys)
     const output = `${this.#name}-out`
     await readTopic(this.#cluster, output, await endsOf(this.#cluster, output, partitions), (record) => {
-      const { buffer, keyStart, keyEnd, valueStart, valueEnd } = record
-      const key = buffer.toString('latin1', keyStart, keyEnd)
-      counts.set(key, Number.parseInt(buffer.toString('latin1', valueStart, valueEnd), 10))
+      const { buffer, keyStart, keyEnd, valueStart } = record
+      const key = Number(buffer.toString('latin1', keyStart + 4, keyEnd))
+      counts[key] = Number.parseInt(buffer.toString('latin1', valueStart, valueStart + 12), 10)
     })
-    for (let key = 0; key < keys; key++) {
-      const count = counts.get(`car-${key}`)
-      if (count !== this.#starts + 1)
-        throw new Error(
-          `${this.#system}: car-${key} was counted ${count} times, ${this.#starts + 1} were due`,
-        )
+    const due = this.#starts + 1
+    let loaded = 0
+    for (const [key, count] of counts.entries()) {
+      if (key >= keys) loaded += count - 1
+      else if (count !== due)
+        throw new Error(`${this.#system}: car-${key} was counted ${count} times, ${due} were due`)
     }
+    const { guarantee } = this.#setting
+    const isRight =
+      guarantee === 'exactly_once'
+        ? loaded === this.#loaded
+        : guarantee === 'at_least_once'
+          ? loaded >= this.#loaded
+          : loaded <= this.#loaded
+    if (!isRight)
+      throw new Error(`${this.#system}: ${loaded} records of the load were counted of ${this.#loaded}`)
   }
 }

@@ -13,15 +13,16 @@ export type Outcome = {
   readonly date: string
   readonly records: number
   readonly cacheBytes?: number
-  /** The machine's load when it ended, over a minute: 2 to 3 is this workload alone on two cores. */
-  readonly load?: number
+  readonly commit?: string
+  /** Cores that others used meanwhile, on average. */
+  readonly others?: number
   readonly systems: { readonly [system in SystemName]?: Summary }
   /** What made a system's number missing or void. */
   readonly notes: readonly string[]
 }
 
 /** Medians of the rounds. */
-export type Summary = Omit<Sample, 'figures'> & {
+export type Summary = Omit<Sample, 'figures' | 'note'> & {
   readonly figures: Readonly<Record<string, number>>
   /** From the slowest to the fastest round, in part of the median. */
   readonly spread: number
@@ -44,6 +45,7 @@ export function summarise(samples: readonly Sample[]): Summary {
     recordsPerSecond: Math.round(of((sample) => sample.recordsPerSecond)),
     cpuSeconds: round(of((sample) => sample.cpuSeconds)),
     rssMb: Math.round(of((sample) => sample.rssMb)),
+    workCpuSeconds: round(of((sample) => sample.workCpuSeconds ?? 0)),
     score: of((sample) => sample.score),
     figures: Object.fromEntries(
       Array.from(names, (name) => [name, round(of((sample) => sample.figures[name] ?? 0))]),
@@ -68,12 +70,43 @@ export function ratioOf(outcome: Outcome, peer: SystemName): number | null {
   return round(ours.score / theirs.score)
 }
 
+/**
+ * How many times more CPU time the peer took for the same work, from when its tasks ran; null where that isn't known.
+ * It says more than wall time does where others use the machine, too.
+ */
+export function cpuRatioOf({ systems }: Outcome, peer: SystemName): number | null {
+  const of = (system: SystemName): number => {
+    const summary = systems[system]
+    if (summary === undefined) return 0
+    return (summary.workCpuSeconds ?? 0) / (summary.figures['records'] ?? 1)
+  }
+  return of('millrace') > 0 && of(peer) > 0 ? round(of(peer) / of('millrace')) : null
+}
+
 export function counts({ systems }: Outcome, system: SystemName): boolean {
   const of = (one: SystemName): number => {
     const { written = 0, records = 1 } = systems[one]?.figures ?? {}
     return written / Math.max(records, 1)
   }
   return of(system) >= of('kafka-streams') / 2
+}
+
+const sameWork = 0.005
+
+/**
+ * Where each update is written, systems with the same guarantees write as many for a record: more or fewer, and one of
+ * them has done other work. Null where they agree or can't be compared.
+ */
+export function differenceIn({ systems, cacheBytes }: Outcome): string | null {
+  const of = (system: SystemName): number | null => {
+    const { written, records } = systems[system]?.figures ?? {}
+    return written === undefined || !records ? null : written / records
+  }
+  const ours = of('millrace')
+  const theirs = of('kafka-streams')
+  if (cacheBytes !== 0 || ours === null || theirs === null) return null
+  if (Math.abs(ours - theirs) <= Math.max(ours, theirs) * sameWork) return null
+  return `millrace wrote ${ours.toFixed(3)} updates for each record, kafka-streams ${theirs.toFixed(3)}`
 }
 
 const peers = ['kafka-streams', 'kafkajs'] as const
@@ -101,6 +134,7 @@ export function textOf(outcome: Outcome): string {
   ]
   for (const [system, summary] of Object.entries(outcome.systems)) {
     const ratio = system === 'millrace' ? null : ratioOf(outcome, system as SystemName)
+    const cpuRatio = system === 'millrace' ? null : cpuRatioOf(outcome, system as SystemName)
     lines.push(
       [
         `  ${system.padEnd(14)}`,
@@ -110,6 +144,7 @@ export function textOf(outcome: Outcome): string {
         `${number(summary.rssMb)} MB`.padStart(9),
         figuresText(summary),
         ratio === null ? '' : `millrace ${ratio} ×`,
+        cpuRatio === null ? '' : `${cpuRatio} × by CPU time`,
         counts(outcome, system as SystemName) ? '' : "does not count: under half of Kafka Streams' updates",
       ].join('  '),
     )
@@ -151,9 +186,9 @@ export function writeResults(file: string, fresh: readonly Outcome[], broker: st
 
 Written by \`npm run bench\`; \`docs/benchmarks.md\` says what is measured and how. Last run: ${new Date().toISOString().slice(0, 16).replace('T', ' ')} UTC.
 
-- Machine: ${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}, ${Math.round(totalmem() / 2 ** 30)} GB, ${type()} ${release()}; brokers, systems and the measuring process share it. Load when the last run ended: ${load()}; where it is far over the number of cores, others used the machine, and only the ratios say something.
+- Machine: ${cpus().length} × ${cpus()[0]?.model.trim() ?? 'CPU'}, ${Math.round(totalmem() / 2 ** 30)} GB, ${type()} ${release()}; brokers, systems and the measuring process share it. Where others used much of it, only the ratios say something.
 - Versions: Apache Kafka ${broker}, Kafka Streams 4.3.0 (${javaVersion()}, -Xmx1g), kafkajs ${packageVersion('kafkajs')}, Node ${process.version}, Millrace ${version()}.
-- Settings: commit interval 100 ms, equal cache (in bytes; 0: each update is written), no compression, equal threads. \`×\` is how many times better Millrace is by what the workload compares; each figure is the median of its rounds, ± is half of the spread. The full input is 4,000,000 records; where a row says another size, it was measured on that.
+- Settings: commit interval 100 ms, equal cache (in bytes; 0: each update is written), no compression, equal threads. \`×\` is how many times better Millrace is by what the workload compares; each figure is the median of its rounds, ± is half of the spread. The full input is 4,000,000 records; where a row says another size, it was measured on that. Each row names the commit that it was measured at, and how many of the cores others used meanwhile. \`× by CPU\` compares CPU seconds for the same records from when tasks ran; it says more where others used the machine.
 
 ${tables.join('\n\n')}
 
@@ -164,14 +199,6 @@ ${outcomes.map((outcome) => JSON.stringify(outcome)).join('\n')}
 ${fence}
 `,
   )
-}
-
-function load(): string {
-  try {
-    return readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ')
-  } catch {
-    return 'unknown'
-  }
 }
 
 export function readResults(file: string): readonly Outcome[] {
@@ -185,12 +212,13 @@ export function readResults(file: string): readonly Outcome[] {
 
 function table(outcomes: readonly Outcome[]): string {
   const lines = [
-    '| workload | system | records/s | ± | CPU s | peak MB | more | × |',
-    '| --- | --- | ---: | ---: | ---: | ---: | --- | ---: |',
+    '| workload | system | records/s | ± | CPU s | peak MB | more | × | × by CPU |',
+    '| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |',
   ]
   for (const outcome of outcomes) {
     for (const [system, summary] of Object.entries(outcome.systems)) {
       const ratio = system === 'millrace' ? null : ratioOf(outcome, system as SystemName)
+      const cpuRatio = system === 'millrace' ? null : cpuRatioOf(outcome, system as SystemName)
       const isVoid = !counts(outcome, system as SystemName)
       const cells = [
         system === 'millrace' ? `**${outcome.workload}** (${outcome.compares}${sizeOf(outcome)})` : '',
@@ -201,17 +229,25 @@ function table(outcomes: readonly Outcome[]): string {
         number(summary.rssMb),
         figuresText(summary),
         ratio === null ? '' : `${ratio}`,
+        cpuRatio === null ? '' : `${cpuRatio}`,
       ]
       lines.push(`| ${cells.join(' | ')} |`)
     }
-    for (const note of outcome.notes) lines.push(`| | | | | | | ${note} | |`)
+    for (const note of outcome.notes) lines.push(`| | | | | | | ${note} | | |`)
   }
   return lines.join('\n')
 }
 
-function sizeOf({ records, systems, load, cacheBytes = 10_485_760 }: Outcome): string {
+function sizeOf({ records, systems, others, commit, cacheBytes = 0 }: Outcome): string {
   const rounds = systems.millrace?.rounds.length ?? 0
-  return `${records === 4_000_000 ? '' : `; ${number(records)} records`}${rounds === 3 ? '' : `; ${rounds} rounds`}; cache ${number(cacheBytes)}${load === undefined ? '' : `; load ${load.toFixed(1)}`}`
+  const facts = [
+    ...(records === 4_000_000 || records === 0 ? [] : [`${number(records)} records`]),
+    ...(rounds === 3 ? [] : [`${rounds} round${rounds === 1 ? '' : 's'}`]),
+    ...(cacheBytes === 0 ? [] : [`cache ${number(cacheBytes)}`]),
+    ...(others === undefined ? [] : [`others ${others.toFixed(1)} cores`]),
+    ...(commit === undefined ? [] : [commit]),
+  ]
+  return facts.map((fact) => `; ${fact}`).join('')
 }
 
 function javaVersion(): string {
@@ -229,9 +265,24 @@ function packageVersion(name: string): string {
 
 function version(): string {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { readonly version: string }
+  return version
+}
+
+/** The one that is checked out, with a + where src/ or bench/ differ from it. */
+export function commit(): string {
+  const git = (...args: string[]) => execFileSync('git', args, { encoding: 'utf8' }).trim()
   try {
-    return `${version} (${execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()})`
+    const changed = git(
+      'status',
+      '--porcelain',
+      '--',
+      'src',
+      'bench/*.ts',
+      'bench/systems',
+      'bench/workloads',
+    )
+    return `${git('rev-parse', '--short', 'HEAD')}${changed === '' ? '' : '+'}`
   } catch {
-    return version
+    return 'no commit'
   }
 }

@@ -1,10 +1,21 @@
 /** The suite as a command: reads its flags, runs the workloads by turns, reports. */
-import { loadavg } from 'node:os'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { buildReference } from './build.ts'
 import { type Cluster, openCluster } from './cluster.ts'
 import { type Input, makeInput } from './input.ts'
-import { type Plan, plans, plansNamed, type Sample, type Scale, standard } from './plans.ts'
-import { jsonLineOf, type Outcome, type Summary, summarise, textOf, writeResults } from './report.ts'
+import { CpuMeter } from './machine.ts'
+import { closePlans, type Plan, plans, plansNamed, type Sample, type Scale, standard } from './plans.ts'
+import {
+  commit,
+  differenceIn,
+  jsonLineOf,
+  type Outcome,
+  type Summary,
+  summarise,
+  textOf,
+  writeResults,
+} from './report.ts'
 import { type Guarantee, reasonAgainst, type SystemName } from './systems.ts'
 
 const usage = `npm run bench -- FLAGS
@@ -21,6 +32,7 @@ const usage = `npm run bench -- FLAGS
   --cache BYTES      cache of each system (0: every update is written)
   --brokers LIST     measure on this Kafka; without it one is started
   --set JSON         settings of Millrace, to try something out; leaves bench/RESULTS.md alone
+  --against REF      instead of the peers, src/ of this commit: what a change is worth; leaves bench/RESULTS.md alone
 `
 
 const fullRecords = 4_000_000
@@ -30,6 +42,8 @@ export type Run = {
   readonly cluster: Cluster
   /** Where build.ts has put the systems. */
   readonly folder: string
+  /** Where it has put the Millrace of another commit, which then is the only peer. */
+  readonly reference?: string
   readonly guarantee: Guarantee
   readonly threads: number
   readonly cacheBytes: number
@@ -53,6 +67,7 @@ export async function main(args: readonly string[], folder: string): Promise<num
     cache: { type: 'string', default: '0' },
     brokers: { type: 'string' },
     set: { type: 'string' },
+    against: { type: 'string' },
     write: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   } as const
@@ -87,6 +102,7 @@ export async function main(args: readonly string[], folder: string): Promise<num
     return 2
   }
   const say = flags.json ? () => {} : (text: string) => console.error(text)
+  const reference = flags.against === undefined ? null : buildReference(resolve('.'), flags.against)
   const cluster = await openCluster(flags.brokers?.split(',') ?? null)
   let failed = 0
   try {
@@ -103,10 +119,15 @@ export async function main(args: readonly string[], folder: string): Promise<num
         durationMs: numbers.records >= 1_000_000 ? 20_000 : 5_000,
       },
       systems: (flags.system as readonly SystemName[] | undefined) ?? null,
+      ...(reference !== null && { reference: reference.folder }),
       ...(flags.set !== undefined && { settings: JSON.parse(flags.set) as Record<string, unknown> }),
       say,
     }
-    const isFull = numbers.records === fullRecords && flags.set === undefined && flags.system === undefined
+    const isFull =
+      numbers.records === fullRecords &&
+      flags.set === undefined &&
+      flags.system === undefined &&
+      reference === null
     const writes = isFull || flags.write
     for (const workload of names) {
       const { outcome, errors } = await runWorkload(run, workload)
@@ -117,10 +138,14 @@ export async function main(args: readonly string[], folder: string): Promise<num
         writeResults('bench/RESULTS.md', [outcome], cluster.version ?? 'of another')
     }
   } finally {
+    await closePlans()
     await cluster.stop()
+    reference?.remove()
   }
   return failed === 0 ? 0 : 1
 }
+
+const session = `bench-${process.pid}-${Date.now().toString(36)}`
 
 /** All rounds of one workload, the systems by turns. A system that fails is told, and the others go on. */
 export async function runWorkload(
@@ -130,16 +155,17 @@ export async function runWorkload(
   const plan = plans[workload] as Plan
   const inputs = plan.inputs(run.scale)
   for (const input of inputs) await writeInput(run, input)
+  const meter = new CpuMeter(run.cluster.brokerPid)
   const notes: string[] = []
   const errors: Error[] = []
   const samples = new Map<SystemName, Sample[]>()
-  const chosen = plan.systems.filter((system) => run.systems === null || run.systems.includes(system))
-  for (const system of chosen) {
+  for (const system of systemsOf(plan, run)) {
     const reason = reasonAgainst(system, workload, run.guarantee)
     if (reason === null) samples.set(system, [])
     else notes.push(`${system}: n/a, ${reason}`)
   }
-  const id = `bench-${workload}-${process.pid}-${Date.now().toString(36)}`
+  const id = `${session}-${workload}-${Date.now().toString(36)}`
+  const { reference } = run
   for (let round = 1; round <= run.rounds; round++) {
     for (const [system, taken] of samples) {
       try {
@@ -148,18 +174,19 @@ export async function runWorkload(
           system,
           workload,
           setting: {
-            folder: run.folder,
+            folder: system === 'reference' && reference !== undefined ? reference : run.folder,
             guarantee: run.guarantee,
             threads: run.threads,
             cacheBytes: run.cacheBytes,
             ...(run.settings && { settings: run.settings }),
           },
-          scale: run.scale,
+          scale: { ...run.scale, limitMs: Math.max(plan.limitMs ?? 0, run.scale.limitMs) },
           inputs,
-          run: id,
+          session,
           name: `${id}-${system}-${round}`,
         })
         taken.push(sample)
+        if (sample.note !== undefined) notes.push(`${system}: ${sample.note}`)
         run.say(`${workload}, round ${round}, ${system}: ${JSON.stringify(sample)}`)
       } catch (error) {
         const message = `${workload}, round ${round}, ${system}: ${(error as Error).message}`
@@ -168,8 +195,6 @@ export async function runWorkload(
       }
     }
   }
-  await plan.close?.(id)
-  for (const { message } of errors) notes.push(message.split('\n')[0] ?? '')
   const systems: { [system in SystemName]?: Summary } = {}
   for (const [system, taken] of samples) if (taken.length > 0) systems[system] = summarise(taken)
   const { guarantee, threads } = run
@@ -179,13 +204,22 @@ export async function runWorkload(
     threads,
     compares: plan.compares,
     date: new Date().toISOString(),
-    records: run.scale.records,
+    commit: commit(),
+    records: inputs.reduce((total, { records }) => total + records, 0),
     cacheBytes: run.cacheBytes,
-    load: loadavg()[0] ?? 0,
+    others: meter.others(),
     systems,
     notes,
   }
+  const difference = differenceIn(outcome)
+  if (difference !== null) errors.push(new Error(`${workload}: ${difference}`))
+  for (const { message } of errors) notes.push(message.split('\n')[0] ?? '')
   return { outcome, errors }
+}
+
+function systemsOf(plan: Plan, { systems, reference }: Run): readonly SystemName[] {
+  if (reference !== undefined) return ['millrace', 'reference']
+  return plan.systems.filter((system) => systems === null || systems.includes(system))
 }
 
 const made = new Set<string>()

@@ -4,7 +4,8 @@ import { javaCommand } from '../test/kafka/java.ts'
 import { SystemProcess } from './process.ts'
 
 export type Guarantee = 'exactly_once' | 'at_least_once' | 'at_most_once'
-export type SystemName = 'millrace' | 'kafka-streams' | 'kafkajs'
+/** `reference` is Millrace of another commit, to compare with. */
+export type SystemName = 'millrace' | 'reference' | 'kafka-streams' | 'kafkajs'
 
 export type Job = {
   /** Where build.ts has put the systems. */
@@ -43,7 +44,8 @@ export function reasonAgainst(system: SystemName, workload: string, guarantee: G
 
 export async function startSystem(system: SystemName, job: Job): Promise<SystemProcess> {
   switch (system) {
-    case 'millrace': {
+    case 'millrace':
+    case 'reference': {
       const config = {
         applicationId: job.applicationId,
         brokers: job.brokers,
@@ -85,9 +87,9 @@ export async function startSystem(system: SystemName, job: Job): Promise<SystemP
   }
 }
 
-function node(
+export function node(
   folder: string,
-  name: 'millrace' | 'kafkajs',
+  name: 'millrace' | 'kafkajs' | 'wire',
   argument: unknown,
   env: NodeJS.ProcessEnv,
 ): SystemProcess {

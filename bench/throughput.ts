@@ -16,11 +16,17 @@ import { type Guarantee, type SystemName, startSystem } from './systems.ts'
 export type Measured = Usage & {
   readonly recordsPerSecond: number
   readonly seconds: number
-  /** Input records that were committed; fewer than there are when time was up. */
+  /** Time was up before it was through. */
+  readonly isCut: boolean
+  /** Input records that were committed in the end; fewer than there are when time was up. */
   readonly records: number
+  /** Of the process, from when its tasks ran. */
+  readonly workCpuSeconds: number
   readonly written: number
   readonly commits: number
   readonly brokerCpuSeconds: number
+  /** Most the broker ever had. */
+  readonly brokerMb: number
 }
 
 export type Throughput = {
@@ -52,7 +58,7 @@ export async function measureThroughput(
   const output = `${name}-out`
   const stateDir = await mkdtemp(join(tmpdir(), 'bench-state-'))
   await createTopic(cluster, output, partitions)
-  const brokerBefore = brokerCpu(cluster)
+  const brokerBefore = brokerUsage(cluster)
   const subject = await startSystem(system, {
     workload: run.workload,
     folder: run.folder,
@@ -68,6 +74,7 @@ export async function measureThroughput(
   })
   try {
     const startedAt = await subject.running()
+    const cpuBefore = subject.usage.cpuSeconds
     const committed = async () => {
       const all: number[][] = []
       for (const { topic } of run.inputs) all.push(await committedOf(cluster, name, topic, partitions))
@@ -96,9 +103,11 @@ export async function measureThroughput(
     }
     const seconds = ((reachedAt === null ? Date.now() : Math.max(grewAt, reachedAt)) - startedAt) / 1_000
     const usage = subject.usage
-    const brokerCpuSeconds = brokerCpu(cluster) - brokerBefore
+    const brokerAfter = brokerUsage(cluster)
+    const brokerCpuSeconds = brokerAfter.cpuSeconds - brokerBefore.cpuSeconds
     const { commits } = await subject.finish()
-    const check = await expected(cluster, run, await committed())
+    const ends = await committed()
+    const check = await expected(cluster, run, ends)
     let count = 0
     await readTopic(cluster, output, await endsOf(cluster, output, partitions), (record) => {
       count++
@@ -110,10 +119,13 @@ export async function measureThroughput(
       ...usage,
       recordsPerSecond: Math.round(done / seconds),
       seconds,
-      records: done,
+      isCut: reachedAt === null,
+      records: sum(ends.map(sum)),
+      workCpuSeconds: usage.cpuSeconds - cpuBefore,
       written: count,
       commits,
       brokerCpuSeconds,
+      brokerMb: brokerAfter.rssMb,
     }
   } finally {
     await subject.kill()
@@ -123,8 +135,8 @@ export async function measureThroughput(
   }
 }
 
-function brokerCpu({ brokerPid }: Cluster): number {
-  return brokerPid === null ? 0 : usageOf(brokerPid).cpuSeconds
+function brokerUsage({ brokerPid }: Cluster): Usage {
+  return brokerPid === null ? { cpuSeconds: 0, rssMb: 0 } : usageOf(brokerPid)
 }
 
 async function expected(

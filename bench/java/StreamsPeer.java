@@ -3,6 +3,7 @@
  * tasks run; once its standard input ends it says what it did and closes. Arguments: workload, brokers, application id,
  * guarantee, threads, cache bytes, state folder, input topics (comma separated), output topic, standbys.
  */
+import java.nio.ByteBuffer;
 import java.time.Duration;
 import java.util.List;
 import java.util.Properties;
@@ -22,13 +23,26 @@ import org.apache.kafka.streams.processor.StateRestoreListener;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.SessionStore;
 import org.apache.kafka.streams.state.WindowStore;
-import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.ObjectReader;
 
 public final class StreamsPeer {
-  private static final ObjectMapper JSON = new ObjectMapper();
+  private static final ObjectReader CAR = new ObjectMapper()
+      .configure(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES, false).readerFor(Car.class);
   private static final Serde<String> TEXT = Serdes.String();
   private static final Serde<Long> LONG = Serdes.Long();
+  private static final Serde<Mean> MEAN = Serdes.serdeFrom(
+      (topic, mean) -> mean == null ? null : ByteBuffer.allocate(16).putLong(mean.count).putDouble(mean.sum).array(),
+      (topic, bytes) -> {
+        if (bytes == null) return null;
+        ByteBuffer from = ByteBuffer.wrap(bytes);
+        return new Mean(from.getLong(), from.getDouble());
+      });
+
+  public record Car(String vehicle, long ts, double speed) {}
+
+  public record Mean(long count, double sum) {}
 
   public static void main(String[] args) throws Exception {
     String workload = args[0], brokers = args[1], app = args[2], guarantee = args[3];
@@ -109,15 +123,10 @@ public final class StreamsPeer {
           .to(out, Produced.with(TEXT, LONG));
       case "json-average" -> input.mapValues(StreamsPeer::speed).groupByKey(Grouped.with(TEXT, Serdes.Double()))
           .windowedBy(ten)
-          .aggregate(() -> "0 0", (k, v, sum) -> {
-            int space = sum.indexOf(' ');
-            return (Long.parseLong(sum.substring(0, space)) + 1) + " " + (Double.parseDouble(sum.substring(space + 1)) + v);
-          }, Materialized.<String, String, WindowStore<Bytes, byte[]>>as("averages").withValueSerde(TEXT))
-          .toStream((w, s) -> w.key() + "@" + w.window().start())
-          .mapValues(s -> {
-            int space = s.indexOf(' ');
-            return Double.toString(Double.parseDouble(s.substring(space + 1)) / Long.parseLong(s.substring(0, space)));
-          }).to(out);
+          .aggregate(() -> new Mean(0, 0), (k, v, mean) -> new Mean(mean.count + 1, mean.sum + v),
+              Materialized.<String, Mean, WindowStore<Bytes, byte[]>>as("averages").withValueSerde(MEAN))
+          .toStream((w, mean) -> w.key() + "@" + w.window().start())
+          .mapValues(mean -> Double.toString(mean.sum / mean.count)).to(out);
       case "stream-table" -> input.join(b.table(in[1], Materialized.<String, String, KeyValueStore<Bytes, byte[]>>as("table")),
           (v, t) -> v.length() + "|" + t).to(out);
       case "stream-stream" -> input.join(b.<String, String>stream(in[1]), (l, r) -> l.length() + "|" + r.length(),
@@ -140,8 +149,7 @@ public final class StreamsPeer {
 
   private static Double speed(String value) {
     try {
-      JsonNode node = JSON.readTree(value);
-      return node.get("speed").doubleValue();
+      return CAR.<Car>readValue(value).speed;
     } catch (Exception e) {
       throw new RuntimeException(e);
     }

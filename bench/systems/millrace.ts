@@ -2,7 +2,9 @@
  * Millrace under test: a process of its own. Its argument is the configuration as JSON. It says `RUNNING`, the time,
  * when its tasks run; once its input ends it says what it did and closes.
  */
-import { type Config, Millrace } from '../api.ts'
+import { Millrace } from '../../src/index.ts'
+
+type Config = ConstructorParameters<typeof Millrace>[1]
 
 const config = JSON.parse(process.argv[2] ?? '{}') as Config
 let commits = 0

@@ -2,7 +2,7 @@
  * The workloads as Millrace programs; java/StreamsPeer.java has the same ones. Which one, and its topics, come from the
  * environment, because each worker thread loads this module for itself.
  */
-import { hopping, StreamsBuilder, serdes, session, tumbling } from '../api.ts'
+import { hopping, StreamsBuilder, serdes, session, tumbling } from '../../src/index.ts'
 
 const text = serdes.string()
 const keySerde = text

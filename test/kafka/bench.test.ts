@@ -1,11 +1,12 @@
 /**
  * The benchmark suite, small: each workload runs and its output is right, and what kafkajs can do by hand Millrace does
- * faster, exactly once. Ratios of one run, no times: the machine may be anything.
+ * with less, exactly once. Ratios of CPU time in one run, no times: the machine may be anything, and others may use it.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Built, buildBench } from '../../bench/build.ts'
 import { type Cluster, openCluster } from '../../bench/cluster.ts'
-import { jsonLineOf, type Outcome, ratioOf } from '../../bench/report.ts'
+import { closePlans } from '../../bench/plans.ts'
+import { cpuRatioOf, jsonLineOf, type Outcome } from '../../bench/report.ts'
 import { type Run, runWorkload } from '../../bench/suite.ts'
 
 let built: Built
@@ -16,6 +17,7 @@ beforeAll(async () => {
   cluster = await openCluster((process.env['KAFKA_BROKERS'] ?? '').split(','))
 })
 afterAll(async () => {
+  await closePlans()
   await cluster?.stop()
   built?.remove()
 })
@@ -51,18 +53,24 @@ describe('bench: small, exactly once', () => {
     'repartition',
     'many-keys',
     'start',
+    'restart',
     'restore',
   ])('%s, its output is what an independent count says', async (workload) => {
     const { systems } = await run(workload)
     expect(systems.millrace?.recordsPerSecond).toBeGreaterThan(0)
   })
 
-  test.each(['copy', 'window-count'])('%s, is faster than kafkajs by hand', async (workload) => {
+  // What a quiet machine and a busy one give: wire 14 and 15, copy 5 and 5, window-count 4 and 4.
+  test.each([
+    ['wire', 6],
+    ['copy', 2],
+    ['window-count', 2],
+  ])('%s, takes a part of the CPU time that kafkajs takes by hand', async (workload, least) => {
     const outcome = await run(workload, {
       systems: ['millrace', 'kafkajs'],
       scale: { records: 200_000, limitMs: 60_000, durationMs: 1_000 },
     })
-    expect(ratioOf(outcome, 'kafkajs')).toBeGreaterThan(1)
+    expect(cpuRatioOf(outcome, 'kafkajs')).toBeGreaterThan(least)
   })
 })
 
