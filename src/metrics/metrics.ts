@@ -222,6 +222,8 @@ export class Metrics {
         this.#set('millrace_input_end_offset', labels, endOffset)
         progressOf(task).lags.set(`${topic} ${partition}`, records)
       },
+      held: ({ task, topic, partition, records }) =>
+        this.#set('millrace_input_held_records', { task, topic, partition }, records),
       restore: ({ task, store, partition, phase, records, offset, endOffset }) => {
         const id = `${task} ${store} ${partition}`
         const seen = this.#restores.get(id) ?? { at: clock.now(), records: 0 }

@@ -353,6 +353,7 @@ export const ownMetrics: Readonly<Partial<Record<MetricName, string>>> = {
   millrace_lag_seconds: 'Lag as a time, not only as records.',
   millrace_input_committed_position: 'Committed offsets.',
   millrace_input_end_offset: 'Ends of the input.',
+  millrace_input_held_records: 'What an open transaction of somebody else holds back.',
   millrace_commit_failures_total: 'What was rolled back, by cause.',
   millrace_commit_last_time_seconds: 'How long ago the last commit was.',
   millrace_records_committed_total: 'Input that is done for good.',

@@ -156,6 +156,11 @@ export const metricTable = {
     labels: ['task', 'topic', 'partition'],
     help: 'Last stable offset.',
   },
+  millrace_input_held_records: {
+    kind: 'gauge',
+    labels: ['task', 'topic', 'partition'],
+    help: 'Offsets between the last stable offset and the high watermark: an open transaction of whoever writes the topic holds them back. 0 without exactly_once.',
+  },
 
   // ------------------------------------------------------------------------------------------ commit
   millrace_commits_total: {

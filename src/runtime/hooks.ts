@@ -48,6 +48,14 @@ export type LagSeen = {
   readonly endOffset: number
 }
 
+export type HeldBack = {
+  readonly task: string
+  readonly topic: string
+  readonly partition: number
+  /** Offsets from the last stable offset to the high watermark: behind a transaction that is open. */
+  readonly records: number
+}
+
 export type RestoreProgress = {
   readonly task: string
   readonly store: string
@@ -75,6 +83,8 @@ export type Hooks = {
   commitFailed?(thread: string, code: string): void
   persisted?(task: string, bytes: number, durationMs: number): void
   lag?(lag: LagSeen): void
+  /** Under exactly once, whenever it changes. */
+  held?(held: HeldBack): void
   restore?(progress: RestoreProgress): void
   rebalanced?(generation: number, active: number, standby: number, durationMs: number): void
   /** Bytes of deserialised state in memory. */

@@ -49,6 +49,8 @@ export class PartitionQueue {
   /** The last stable offset last heard of; -1 before any. */
   endOffset = -1
   records = 0
+  /** Offsets that an open transaction holds back from being read, as last heard; -1 before. */
+  held = -1
   bytes = 0
 
   readonly #owner: QueueOwner

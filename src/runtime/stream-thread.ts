@@ -29,6 +29,7 @@ import type { StoreSpec } from '../topology/store-spec.ts'
 import type { TopologyGraph } from '../topology/topology.ts'
 import { type CommitReason, cutGeneration, type Generation, type Guarantee } from './commit.ts'
 import type { Hooks } from './hooks.ts'
+import { OldEventTimes } from './old-event-times.ts'
 import { Output } from './output.ts'
 import { CommitPace } from './pace.ts'
 import { partitionKey } from './partition-key.ts'
@@ -73,6 +74,7 @@ export type ThreadSettings = {
   readonly taskTimeoutMs: number
   readonly maxPollIntervalMs: number
   readonly repartitionPurgeIntervalMs: number
+  readonly windowChangelogExtraRetentionMs: number
 }
 
 /** What the thread asks of the application around it. */
@@ -162,6 +164,7 @@ export class StreamThread {
   readonly #opening: TaskOpening
   readonly #pace: CommitPace
   readonly #queries: TaskQueries
+  readonly #oldEventTimes: OldEventTimes
   readonly #slots = new Map<string, Slot>()
   readonly #byPartition = new Map<string, Slot>()
   /** Between two turns of the loop, one after another. */
@@ -206,7 +209,9 @@ export class StreamThread {
       },
       onChunk: (chunk) => this.#onChunk(chunk),
       onEnds: (partition, highWatermark, lastStableOffset) =>
-        this.#onEnds(partition, guarantee.isolation === 'read_committed' ? lastStableOffset : highWatermark),
+        guarantee.isolation === 'read_committed'
+          ? this.#onEnds(partition, lastStableOffset, Math.max(0, highWatermark - lastStableOffset))
+          : this.#onEnds(partition, highWatermark, 0),
       onReset: (partition, from, to) => {
         this.#logger.warn(
           `${partition.topic}-${partition.partition}: offset ${from} is out of range, going on at ${to}`,
@@ -256,6 +261,14 @@ export class StreamThread {
       },
       options.clock,
     )
+    this.#oldEventTimes = new OldEventTimes({
+      admin: client.admin,
+      stores: [...options.graph.stores.values()],
+      changelogTopic: (spec) => owner.changelogTopic(spec),
+      windowChangelogExtraRetentionMs: settings.windowChangelogExtraRetentionMs,
+      clock: options.clock,
+      logger: options.logger,
+    })
     this.#pace = new CommitPace(
       {
         intervalMs: settings.commitIntervalMs,
@@ -626,11 +639,15 @@ export class StreamThread {
     this.#wakeUp()
   }
 
-  #onEnds(partition: TopicPartition, endOffset: number): void {
-    const queue = this.#byPartition
-      .get(partitionKey(partition))
-      ?.task?.queue(partition.topic, partition.partition)
-    if (queue === undefined || endOffset < 0) return
+  #onEnds(at: TopicPartition, endOffset: number, held: number): void {
+    const task = this.#byPartition.get(partitionKey(at))?.task ?? null
+    const queue = task?.queue(at.topic, at.partition)
+    if (task === null || queue === undefined || endOffset < 0) return
+    if (held !== queue.held) {
+      queue.held = held
+      const { topic, partition } = queue
+      this.#options.hooks.held?.({ task: task.id, topic, partition, records: held })
+    }
     const news = queue.endOffset < endOffset || queue.endOffset < 0
     queue.endOffset = endOffset
     // A task that waits for this input to be known as drained may go on.
@@ -879,6 +896,7 @@ export class StreamThread {
       if (topic.endsWith('-changelog')) changelogRecords += builder.count
     this.#pace.ended(now, partitions + generation.cuts.reduce((sum, cut) => sum + cut.offsets.length, 0))
     this.#abortsInARow = 0
+    this.#oldEventTimes.look(batches)
     this.#queries.settled()
     hooks.committed?.({
       thread: this.name,

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { type MetricSpec, metricTable } from '../../src/metrics/table.ts'
 
@@ -104,4 +104,17 @@ describe('deploy: alerts and dashboard', () => {
       }
     }
   })
+})
+
+test('docs: every metric that a page names exists', () => {
+  const pages = new URL('../../docs/', import.meta.url)
+  const wrong = readdirSync(pages)
+    .filter((page) => page.endsWith('.md'))
+    .flatMap((page) =>
+      [...readFileSync(new URL(page, pages), 'utf8').matchAll(/`(millrace_[a-z_]+)/g)]
+        .map(([, name = '']) => name)
+        .filter((name) => !name.endsWith('_') && table[name] === undefined)
+        .map((name) => `${page}: ${name}`),
+    )
+  expect(wrong).toEqual([])
 })

@@ -14,6 +14,81 @@ const make = (
   level: 'info' | 'debug' = 'info',
 ) => new Metrics({ applicationId, guarantee: 'exactly_once', level, registry, clock })
 
+/** Each prefix with each suffix. */
+const all = (prefixes: readonly string[], suffixes: readonly string[]): string[] =>
+  prefixes.flatMap((prefix) => suffixes.map((suffix) => `${prefix}-${suffix}`))
+
+const timed = ['latency-avg', 'latency-max', 'rate']
+
+/** As Kafka Streams 4.3 registers them; several hundred of RocksDB's statistics by their families. */
+const kafkaStreamsSensors: readonly (readonly [string, readonly string[]])[] = [
+  [
+    'stream-metrics',
+    [
+      ...['version', 'commit-id', 'application-id', 'topology-description', 'state', 'client-state'],
+      ...['alive-stream-threads', 'failed-stream-threads', 'recording-level'],
+    ],
+  ],
+  [
+    'stream-thread-metrics',
+    [
+      ...all(['commit', 'poll', 'process', 'punctuate'], [...timed, 'total', 'ratio']),
+      ...all(['poll-records', 'process-records'], ['avg', 'max']),
+      ...all(['task-created', 'task-closed'], ['rate', 'total']),
+      ...['blocked-time-ns-total', 'thread-start-time', 'state', 'thread-state'],
+      ...all(['tasks-revoked', 'tasks-assigned', 'tasks-lost'], ['latency-avg', 'latency-max']),
+    ],
+  ],
+  [
+    'stream-state-updater-metrics',
+    [
+      ...['active-restoring-tasks', 'standby-updating-tasks', 'active-paused-tasks', 'standby-paused-tasks'],
+      ...['idle-ratio', 'active-restore-ratio', 'standby-update-ratio', 'checkpoint-ratio'],
+      ...['restore-records-rate', 'restore-call-rate'],
+    ],
+  ],
+  [
+    'stream-task-metrics',
+    [
+      ...all(['process', 'punctuate'], [...timed, 'total']),
+      ...all(['record-lateness'], ['avg', 'max']),
+      ...all(['enforced-processing', 'dropped-records', 'restore', 'update'], ['rate', 'total']),
+      ...['active-process-ratio', 'active-buffer-count', 'cache-size-bytes-total'],
+      'restore-remaining-records-total',
+    ],
+  ],
+  [
+    'stream-processor-node-metrics',
+    [
+      ...all(['process', 'suppression-emit', 'window-aggregate-final-emit'], ['rate', 'total']),
+      ...all(['record-e2e-latency'], ['avg', 'min', 'max']),
+      ...all(['window-aggregate-final-emit'], ['latency-avg', 'latency-max']),
+    ],
+  ],
+  [
+    'stream-topic-metrics',
+    all(['bytes-consumed', 'records-consumed', 'bytes-produced', 'records-produced'], ['total']),
+  ],
+  [
+    'stream-state-metrics',
+    [
+      ...all(['put', 'put-if-absent', 'put-all', 'get', 'delete', 'remove', 'fetch', 'all'], timed),
+      ...all(['range', 'prefix-scan', 'flush', 'commit', 'restore'], timed),
+      ...['record-e2e-latency-*', 'num-keys', 'num-open-iterators', 'oldest-iterator-open-since-ms'],
+      ...all(['iterator-duration', 'suppression-buffer-count', 'suppression-buffer-size'], ['avg', 'max']),
+      ...['bytes-*', 'memtable-*', 'block-cache-*-hit-ratio', 'compaction-*', 'write-stall-*'],
+      ...['background-errors', 'block-cache-capacity', 'block-cache-pinned-usage', 'block-cache-usage'],
+      ...['compaction-pending', 'cur-size-active-mem-table', 'cur-size-all-mem-tables', 'estimate-num-keys'],
+      ...['estimate-pending-compaction-bytes', 'estimate-table-readers-mem', 'live-sst-files-size'],
+      ...['mem-table-flush-pending', 'num-deletes-active-mem-table', 'num-deletes-imm-mem-tables'],
+      ...['num-entries-active-mem-table', 'num-entries-imm-mem-tables', 'num-immutable-mem-table'],
+      ...['num-live-versions', 'num-running-compactions', 'num-running-flushes', 'size-all-mem-tables'],
+      'total-sst-files-size',
+    ],
+  ],
+  ['stream-record-cache-metrics', all(['hit-ratio'], ['avg', 'min', 'max'])],
+]
+
 // What the metrics read of it.
 const running = {
   applicationId: 'app',
@@ -80,6 +155,17 @@ describe('metrics: from events', () => {
     expect(await metrics.text()).toContain('millrace_lag_seconds{application="app",task="0_0"} 10')
     metrics.hooks.lag?.({ task: '0_0', topic: 'in', partition: 2, records: 0, position: 10, endOffset: 10 })
     expect(await metrics.text()).toContain('millrace_lag_seconds{application="app",task="0_0"} 0')
+  })
+
+  test('metrics: what an open transaction holds back, per partition, gone with its task', async () => {
+    const metrics = make('app')
+    const line = 'millrace_input_held_records{application="app",task="0_0",topic="in",partition="2"}'
+    metrics.hooks.held?.({ task: '0_0', topic: 'in', partition: 2, records: 12 })
+    expect(await metrics.text()).toContain(`${line} 12`)
+    metrics.hooks.held?.({ task: '0_0', topic: 'in', partition: 2, records: 0 })
+    expect(await metrics.text()).toContain(`${line} 0`)
+    metrics.hooks.taskClosed?.('thread-1', '0_0', 'clean')
+    expect(await metrics.text()).not.toContain(line)
   })
 
   test('metrics: a commit, a failed one and a persist', async () => {
@@ -250,5 +336,22 @@ describe('metrics: the table', () => {
     for (const { metrics, note, sensors } of sensorMappings) {
       expect(metrics.length > 0 || (note ?? '').length > 0, sensors.join()).toBe(true)
     }
+  })
+
+  test("metrics: each of Kafka Streams 4.3's sensors has its line", () => {
+    const known = new Map<string, Set<string>>()
+    for (const { group, sensors } of sensorMappings) {
+      const names = known.get(group) ?? new Set()
+      known.set(group, names)
+      for (const sensor of sensors) names.add(sensor)
+    }
+    const missing = kafkaStreamsSensors.flatMap(([group, names]) =>
+      names.flatMap((name) => {
+        const family = name.replace(/-(rate|latency-avg|latency-max)$/, '-*')
+        const has = known.get(group)
+        return has?.has(name) || has?.has(family) ? [] : [`${group}: ${name}`]
+      }),
+    )
+    expect(missing).toEqual([])
   })
 })
