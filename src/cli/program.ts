@@ -184,6 +184,10 @@ Steps: millrace reprocess topology.ts            runs until stopped, shows progr
 
   command('init', 'Makes a new project that runs and whose tests are green at once.')
     .argument('[folder]', 'where; the name of the project is its last part', '.')
+    .option(
+      '--package <file>',
+      'where millrace itself comes from instead of the registry: what npm pack made',
+    )
     .addHelpText('after', '\nExample: millrace init shop && cd shop && npm install && npm test && npm start')
     .action(act(async () => ({ run: (await import('./commands/init.ts')).run })))
 

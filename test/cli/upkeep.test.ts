@@ -88,6 +88,21 @@ describe('init', () => {
     })
   })
 
+  test('init: millrace from a file, named as seen from the project; a file that is not there, exit code 2', async () => {
+    await writeFile(join(folder, 'millrace-0.1.0.tgz'), '')
+    expect(await command('init apps/shop --package millrace-0.1.0.tgz', { cwd: folder })).toMatchObject({
+      code: 0,
+    })
+    expect(JSON.parse(await readFile(join(folder, 'apps/shop/package.json'), 'utf8'))).toMatchObject({
+      dependencies: { millrace: 'file:../../millrace-0.1.0.tgz' },
+    })
+    expect(await command('init other --package nowhere.tgz', { cwd: folder })).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('no such file; npm pack makes one'),
+    })
+    expect(existsSync(join(folder, 'other'))).toBe(false)
+  })
+
   test('init: a folder that has one of the files, nothing is written, exit code 1', async () => {
     await mkdir(join(folder, 'shop'))
     await writeFile(join(folder, 'shop', 'topology.ts'), 'mine')

@@ -14,6 +14,7 @@ const jest = '^30.5.2'
 // The last compiler before the native one, which most projects still have.
 const olderTypescript = 'npm:typescript@~5.9.0'
 let project = ''
+let archive = ''
 let packed: readonly string[] = []
 
 beforeAll(async () => {
@@ -22,6 +23,7 @@ beforeAll(async () => {
     readonly filename: string
     readonly files: readonly { readonly path: string }[]
   }[]
+  archive = tarball?.filename ?? ''
   packed = tarball?.files.map((file) => file.path) ?? []
   const { devDependencies } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as {
     readonly devDependencies: { readonly [name: string]: string }
@@ -29,7 +31,7 @@ beforeAll(async () => {
   // No @types/node: a project gets what Millrace's types need with Millrace.
   const { typescript = '', vitest = '' } = devDependencies
   const dependencies = {
-    millrace: `file:${tarball?.filename}`,
+    millrace: `file:${archive}`,
     jest,
     typescript,
     'typescript-5': olderTypescript,
@@ -50,6 +52,15 @@ function run(program: string, args: readonly string[], cwd = project): Promise<s
       if (error === null) resolve(stdout)
       else reject(new Error(`${program} ${args.join(' ')} failed:\n${stdout}${stderr}`, { cause: error }))
     })
+  })
+}
+
+/** The command as an installation has it; its exit code is part of what it answers. */
+function millrace(line: string, cwd = project): Promise<{ code: unknown; out: string; err: string }> {
+  return new Promise((resolve) => {
+    execFile(join(project, 'node_modules/.bin/millrace'), line.split(' '), { cwd }, (error, out, err) =>
+      resolve({ code: error === null ? 0 : error.code, out, err }),
+    )
   })
 }
 
@@ -147,5 +158,47 @@ describe('pack: a test that uses millrace/testing', () => {
       numPassedTests: number
     }
     expect(numPassedTests).toBe(2)
+  })
+})
+
+describe('pack: the command', () => {
+  test('says its version, describes a topology, and ends with the exit codes that it promises', async () => {
+    const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string }
+    expect(await millrace('--version')).toEqual({ code: 0, out: `${version}\n`, err: '' })
+    await write(
+      'copy.ts',
+      "import { serdes, StreamsBuilder } from 'millrace'\nconst b: StreamsBuilder = new StreamsBuilder()\nb.stream('in', { keySerde: serdes.string(), valueSerde: serdes.string() }).to('out')\nexport default b.build()\n",
+    )
+    expect(await millrace('describe copy.ts')).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('Source: KSTREAM-SOURCE-0000000000 (topics: [in])'),
+      err: '',
+    })
+    const oneLine = (text: string) =>
+      expect.stringMatching(new RegExp(`^error: .*${text}.*\\n(\\(.*\\)\\n)*$`))
+    expect(await millrace('run')).toEqual({
+      code: 2,
+      out: '',
+      err: oneLine("missing required argument 'file'"),
+    })
+    expect(await millrace('run nowhere.ts')).toEqual({ code: 2, out: '', err: oneLine('nowhere.ts') })
+    expect(await millrace('run copy.ts --thread 2')).toEqual({ code: 2, out: '', err: oneLine("'--thread'") })
+    expect(await millrace('run copy.ts --threads many')).toEqual({
+      code: 2,
+      out: '',
+      err: oneLine('threads'),
+    })
+    expect(
+      await millrace('tail in --brokers 127.0.0.1:1 --kafka {"retry":{"retries":0},"connectionTimeout":500}'),
+    ).toMatchObject({ code: 1, err: oneLine('127.0.0.1:1') })
+  })
+
+  test('init makes a project that installs, type-checks and whose test is green', async () => {
+    const folder = join(project, 'new', 'shop')
+    expect(await millrace(`init new/shop --package ${archive}`)).toMatchObject({ code: 0, err: '' })
+    await run('npm', ['install', '--no-audit', '--no-fund'], folder)
+    expect(await run('npm', ['test'], folder)).toMatch(/1 passed/)
+    await run('npm', ['run', 'typecheck'], folder)
+    expect(await run('npm', ['run', 'describe'], folder)).toContain('sold-per-minute')
   })
 })

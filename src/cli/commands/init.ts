@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { version } from '../../base/version.ts'
-import { type ExitCode, exitCodes, FailedError } from '../exit.ts'
+import { type ExitCode, exitCodes, FailedError, UsageError } from '../exit.ts'
 import type { Io } from '../io.ts'
 
 export async function run(
@@ -17,7 +17,10 @@ export async function run(
       .toLowerCase()
       .replace(/[^a-z0-9._-]/g, '-')
       .replace(/^[._-]+/, '') || 'app'
-  const files = projectFiles(name)
+  const files = projectFiles(
+    name,
+    given['package'] === undefined ? undefined : fileSpec(io, target, String(given['package'])),
+  )
   const there = Object.keys(files).filter((file) => existsSync(join(target, file)))
   if (there.length > 0) {
     throw new FailedError(
@@ -39,7 +42,14 @@ export async function run(
   return exitCodes.done
 }
 
-export function projectFiles(name: string): Readonly<Record<string, string>> {
+/** As npm names a file or a folder in a package.json, seen from there. */
+function fileSpec(io: Io, target: string, given: string): string {
+  const path = resolve(io.cwd, given)
+  if (!existsSync(path)) throw new UsageError(`--package ${given}: there is no such file; npm pack makes one`)
+  return `file:${relative(target, path).replaceAll('\\', '/')}`
+}
+
+export function projectFiles(name: string, source = `^${version}`): Readonly<Record<string, string>> {
   return {
     'package.json': `${JSON.stringify(
       {
@@ -55,7 +65,7 @@ export function projectFiles(name: string): Readonly<Record<string, string>> {
           test: 'vitest run',
           typecheck: 'tsc',
         },
-        dependencies: { millrace: `^${version}` },
+        dependencies: { millrace: source },
         devDependencies: { '@types/node': '^20.19.0', typescript: '>=5.9', vitest: '^4.1.0' },
       },
       null,
