@@ -5,6 +5,7 @@
 import { assert, unreachable } from '../base/assert.ts'
 import { StreamsError } from '../base/errors.ts'
 import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
+import { knowing } from '../serde/known-text.ts'
 import type { Serde } from '../serde/serde.ts'
 import type { Content, Node, SinkNode, SourceNode, StreamPartitioner } from '../topology/node.ts'
 import type { Subtopology, TopologyGraph } from '../topology/topology.ts'
@@ -97,7 +98,7 @@ class Binding {
 
   #source(node: SourceNode): BoundSource {
     const run = this.#next(node)
-    const keySerde = serdeOf(node.keySerde, 'key', node)
+    const keySerde = knowing(serdeOf(node.keySerde, 'key', node))
     const valueSerde = contentSerde(node)
     return {
       node,

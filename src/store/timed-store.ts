@@ -21,7 +21,7 @@ import { KeyCodec } from './key-codec.ts'
 import { successor } from './keyed-store.ts'
 import { LayeredStore } from './layered-store.ts'
 import { Segments } from './segments.ts'
-import { flag, type LiveEntry, unsettled } from './slot.ts'
+import { flag, type Layers, type LiveEntry, unsettled } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimeGroups } from './time-groups.ts'
 
@@ -260,6 +260,16 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
         this.#evict(entry)
       }
     }
+  }
+
+  /** What is hidden by the time that is persisted with it is never read again: its segment takes along what was there. */
+  protected override persistSlot(entry: LiveEntry, layers: Layers, batch: EngineBatch, to: ByteWriter): void {
+    if (
+      !this.spec.emitOnClose &&
+      this.timeOf(entry) < this.#segments.visibleFrom(this.settledNotes.observedTime)
+    )
+      return
+    super.persistSlot(entry, layers, batch, to)
   }
 
   #evict(entry: LiveEntry): void {

@@ -212,3 +212,22 @@ test('retention: a window store costs what expires, not what it holds', async ()
   for (let time = 5000; time < 20_000; time++) await put(store, `k${time % 50}`, time, 1)
   expect(state.cachedBytes).toBeLessThan(before * 1.2)
 })
+
+test('retention: windows that are hidden when they are persisted never reach the engine, and stay hidden after a restart', async () => {
+  const { state, disk, logs } = await open(window('s'))
+  const store = state.store('s') as WindowStore
+  for (let start = 0; start <= 1000; start += 10) await put(store, 'a', start, start)
+  await persist(state, logs)
+  expect(logs.of('s').length).toBe(11)
+  expect(rows(disk)).toBe(10)
+  // What was visible at one time is not written again once it is hidden.
+  await put(store, 'a', 1000, 1)
+  await put(store, 'b', 2000, 2)
+  await persist(state, logs)
+  await state.close('dirty')
+  const again = await openDiskState({ stores: [window('s')], context: logs.context, cacheBytesMax: 0 }, disk)
+  expect(await logs.restore(again)).toBe(0)
+  const reopened = again.store('s') as WindowStore
+  expect((await reopened.fetchAll(0, 3000)).map(({ start }) => start)).toEqual([2000])
+  expect((await reopened.entry('a', 1000)).value).toBe(null)
+})
