@@ -476,7 +476,7 @@ export class StreamThread {
   /** One turn over the tasks. Returns how many records were processed. */
   #turn(): number {
     let worked = 0
-    const full = this.#output.bytes > this.#options.settings.uncommittedBytesMax * 2
+    const full = this.#output.bytes > this.#options.settings.uncommittedBytesMax * 2 || this.#diskIsBehind
     for (const slot of this.#slots.values()) {
       const { task } = slot
       if (task === null) continue
@@ -491,7 +491,7 @@ export class StreamThread {
           continue
         }
       }
-      // Too much is uncommitted: nothing more until the commit in flight has ended.
+      // Too much is uncommitted, or not on disk: nothing more until the commit or the write in flight has ended.
       if (full || !task.processable) continue
       const started = performance.now()
       const before = task.recordsProcessed
@@ -940,6 +940,14 @@ export class StreamThread {
         this.#persisting = null
         this.#wakeUp()
       })
+  }
+
+  /** Changes are committed faster than they can be written: memory is bounded, so the input waits. */
+  get #diskIsBehind(): boolean {
+    if (this.#persisting === null) return false
+    let pending = 0
+    for (const { task } of this.#slots.values()) if (task !== null) pending += task.state.pendingBytes
+    return pending > this.#options.settings.pendingBytesMax * 2
   }
 
   async #persist({ id, state }: Task): Promise<void> {

@@ -2,6 +2,11 @@
  * The rules of docs/exactly-once.md, on the embedded Kafka: each test breaks where its rule is not kept. What is in the
  * way of a commit at each of its steps is in application.test.ts; the generations of a store in store/generations.
  */
+import { execFileSync } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import { mkdtemp, open, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import type { StreamsError } from '../../src/base/errors.ts'
@@ -436,6 +441,53 @@ test('commit: a clean restart finds its state where the changelog ends, and read
   await world.input(70)
   await world.settled('keys')
 })
+
+test('commit: the disk stands still, the input waits before memory is full, and goes on with the disk', async () => {
+  await using world = await World.open({ events: 1, last: 1 })
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .groupByKey()
+    .reduce((_before, value) => value, { as: 'last', keySerde: text, valueSerde: text })
+    .toStream()
+    .to('last')
+  let processed = 0
+  const app = world.app(
+    builder.build(),
+    { pendingBytesMax: 65_536, uncommittedBytesMax: 65_536, persistIntervalMs: 10 },
+    { batch: ({ records }) => void (processed += records) },
+  )
+  await app.start()
+  await world.one('first', 'x')
+  await until(() => processed === 1)
+  const release = await stopThreadPool()
+  try {
+    const value = 'x'.repeat(1_000)
+    for (let index = 0; index < 20; index++)
+      await Promise.all(Array.from({ length: 100 }, (_, of) => world.one(`key-${index}-${of}`, value)))
+    await until(() => processed > 60)
+    // Time for all of it, were it not to wait.
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(processed).toBeLessThan(1_000)
+  } finally {
+    release()
+  }
+  await until(() => processed === 2_001)
+})
+
+/** Engines write in libuv's four threads: each of them is made to open a pipe that nobody writes to. */
+async function stopThreadPool(): Promise<() => void> {
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-'))
+  const pipes = Array.from({ length: 4 }, (_, index) => join(folder, `pipe-${index}`))
+  execFileSync('mkfifo', pipes)
+  const opened = pipes.map((pipe) => open(pipe, 'r'))
+  return () => {
+    for (const pipe of pipes) closeSync(openSync(pipe, 'r+'))
+    void Promise.all(opened.map(async (file) => (await file).close())).then(() =>
+      rm(folder, { recursive: true }),
+    )
+  }
+}
 
 test('commit: with nothing but punctuations in it, it carries positions of a live member all the same', async () => {
   await using world = await World.open({ events: 1, out: 1 })
