@@ -74,7 +74,7 @@ export function localNetwork(queried: Queried, options: RemoteOptions): Network 
     async stores() {
       return storesOf(queried)
     },
-    async find(task) {
+    async find(task, timeoutMs) {
       if (task === globalTask) return { active: here, standbys: [] }
       const role = queried
         .threads()
@@ -83,7 +83,8 @@ export function localNetwork(queried: Queried, options: RemoteOptions): Network 
       const places = queried.places()
       let copies: readonly Copy[] = places?.peers ?? []
       if (places !== null && places.peers === null && places.leaderEndpoint !== null && role !== 'active') {
-        copies = (await describeRemote(places.leaderEndpoint, describeMs, options)).copies
+        copies = (await describeRemote(places.leaderEndpoint, Math.min(timeoutMs, describeMs), options))
+          .copies
       }
       const self = queried.self()
       const others = findAmong(

@@ -75,8 +75,8 @@ export async function connectStore<K, V>(
   serdes: StoreSerdes<K, V>,
   options: RemoteOptions = {},
 ): Promise<StateStore<K, V>> {
-  const network = await remoteNetwork(addresses, options)
-  await storeInfo(network, name)
+  const network = await remoteNetwork(addresses, connectMs, options)
+  await storeInfo(network, name, connectMs)
   return new StateStore(network, name, serdes.keySerde, serdes.valueSerde)
 }
 
@@ -84,6 +84,7 @@ export async function connectStore<K, V>(
 
 export type HttpReply = { readonly status: number; readonly type: string; readonly body: string }
 
+const connectMs = 5_000
 const jsonType = 'application/json; charset=utf-8'
 const shownMax = 100
 

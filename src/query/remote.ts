@@ -83,33 +83,32 @@ export function findAmong(copies: readonly Copy[], task: string): Whereabouts {
   return { active: active ?? null, standbys }
 }
 
-const describeMs = 2_000
 const knownMs = 1_000
+/** A copy that is silent for so long is not waited for alone: the next one is asked, too. */
+const hedgeMs = 250
 
 /** The copies of an application as a process sees them that is none of them: any of their addresses will do. */
-export function remoteNetwork(addresses: readonly string[], options: RemoteOptions): Promise<Network> {
-  const first = Promise.resolve()
+export async function remoteNetwork(
+  addresses: readonly string[],
+  timeoutMs: number,
+  options: RemoteOptions,
+): Promise<Network> {
   let known: { readonly at: number; readonly described: Described } | null = null
-  const describe = async (): Promise<Described> => {
+  const describe = async (timeoutMs: number): Promise<Described> => {
     if (known !== null && Date.now() - known.at < knownMs) return known.described
     const others = known?.described.copies.flatMap(({ endpoint }) => endpoint ?? []) ?? []
-    let failure: unknown = new StreamsError('CONFIG_INVALID', 'queries need the address of a copy')
-    for (const address of new Set([...others, ...addresses])) {
-      try {
-        const described = await describeRemote(address, describeMs, options)
-        known = { at: Date.now(), described }
-        return described
-      } catch (error) {
-        failure = error
-      }
-    }
-    throw failure
+    const all = [...new Set([...others, ...addresses])]
+    if (all.length === 0) throw new StreamsError('CONFIG_INVALID', 'queries need the address of a copy')
+    const described = await firstOf(all, (address) => describeRemote(address, timeoutMs, options))
+    known = { at: Date.now(), described }
+    return described
   }
-  return first.then(describe).then(({ application }) => ({
+  const { application } = await describe(timeoutMs)
+  return {
     applicationId: application,
-    stores: async () => (await describe()).stores,
-    async find(task) {
-      const { copies } = await describe()
+    stores: async (timeoutMs) => (await describe(timeoutMs)).stores,
+    async find(task, timeoutMs) {
+      const { copies } = await describe(timeoutMs)
       if (task !== 'global') return findAmong(copies, task)
       return {
         active: copies.find(({ endpoint }) => endpoint !== null) ?? { endpoint: addresses[0] ?? null },
@@ -125,5 +124,35 @@ export function remoteNetwork(addresses: readonly string[], options: RemoteOptio
         throw error
       }
     },
-  }))
+  }
+}
+
+/** The first answer; the next address is asked where one has failed, or is silent. All failed: the first failure. */
+function firstOf<T>(addresses: readonly string[], ask: (address: string) => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let next = 0
+    let failed = 0
+    let failure: unknown = null
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const askNext = (): void => {
+      clearTimeout(timer)
+      const address = addresses[next++]
+      if (address === undefined) return
+      timer = setTimeout(askNext, hedgeMs)
+      ask(address).then(
+        (answer) => {
+          clearTimeout(timer)
+          next = addresses.length
+          resolve(answer)
+        },
+        (error) => {
+          failure ??= error
+          if (++failed < addresses.length) return askNext()
+          clearTimeout(timer)
+          reject(failure)
+        },
+      )
+    }
+    askNext()
+  })
 }

@@ -25,19 +25,21 @@ export type Whereabouts = { readonly active: Target | null; readonly standbys: r
 
 export type Network = {
   readonly applicationId: string
-  stores(): Promise<readonly StoreInfo[]>
-  find(task: string): Promise<Whereabouts>
+  stores(timeoutMs: number): Promise<readonly StoreInfo[]>
+  find(task: string, timeoutMs: number): Promise<Whereabouts>
   /** `timeoutMs` bounds the wait for the answer. */
   ask(target: Target, request: TaskQuery, timeoutMs: number): Promise<TaskAnswer>
 }
 
 const againMs = 20
 const againMsMax = 250
-/** A copy that does not answer for so long is passed over where there is another. */
+/** Less is no time for a request. */
+const leastMs = 100
+/** A copy that does not answer for so long, or for half of the time, is passed over where there is another. */
 const silentMs = 2_000
 
-export async function storeInfo(network: Network, name: string): Promise<StoreInfo> {
-  const stores = await network.stores()
+export async function storeInfo(network: Network, name: string, timeoutMs: number): Promise<StoreInfo> {
+  const stores = await network.stores(timeoutMs)
   const found = stores.find((store) => store.name === name)
   if (found !== undefined) return found
   const names = stores.map((store) => store.name)
@@ -53,9 +55,14 @@ export async function ask(network: Network, request: TaskQuery, timeoutMs: numbe
   const deadline = Date.now() + timeoutMs
   let last: StreamsError | null = null
   for (let attempt = 0; ; attempt++) {
-    const { active, standbys } = await network.find(request.task)
-    const targets = [...(active === null ? [] : [active]), ...(request.stale ? standbys : [])]
-    if (targets.length === 0) last = nobody(network.applicationId, request)
+    let targets: readonly Target[] = []
+    try {
+      const { active, standbys } = await network.find(request.task, Math.max(leastMs, deadline - Date.now()))
+      targets = [...(active === null ? [] : [active]), ...(request.stale ? standbys : [])]
+      if (targets.length === 0) last = nobody(network.applicationId, request)
+    } catch (error) {
+      last = again(error)
+    }
     for (const [index, target] of targets.entries()) {
       const left = deadline - Date.now()
       if (left <= 0 && attempt > 0) break
@@ -65,17 +72,22 @@ export async function ask(network: Network, request: TaskQuery, timeoutMs: numbe
         return await network.ask(
           target,
           { ...request, waitMs },
-          Math.max(100, isLast ? left : Math.min(left, silentMs)),
+          Math.max(leastMs, isLast ? left : Math.min(left / 2, silentMs)),
         )
       } catch (error) {
-        if (!(error instanceof StreamsError) || error.verdict !== 'retry') throw error
-        last = error
+        last = again(error)
       }
     }
     const left = deadline - Date.now()
     if (left <= 0) throw last as StreamsError
     await sleep(Math.min(left, againMsMax, againMs * 2 ** attempt))
   }
+}
+
+/** What asking again can not mend is thrown. */
+function again(error: unknown): StreamsError {
+  if (error instanceof StreamsError && error.verdict === 'retry') return error
+  throw error
 }
 
 function nobody(applicationId: string, { task, store }: TaskQuery): StreamsError {

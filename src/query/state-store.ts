@@ -189,10 +189,10 @@ export class StateStore<K = unknown, V = unknown> {
 
   /** Which partition and task a key belongs to, and which copies have that. */
   async metadataForKey(key: K, options: Pick<QueryOptions, 'partition'> = {}): Promise<KeyMetadata> {
-    const info = await storeInfo(this.#network, this.name)
+    const info = await storeInfo(this.#network, this.name, timeoutMsDefault)
     const partition = this.#partitionOf(await this.#key(key), info, options)
     const task = taskOf(info, partition)
-    const { active, standbys } = await this.#network.find(task)
+    const { active, standbys } = await this.#network.find(task, timeoutMsDefault)
     const shown = ({ endpoint }: { readonly endpoint: string | null }) => endpoint ?? 'here'
     return { partition, task, active: active === null ? null : shown(active), standbys: standbys.map(shown) }
   }
@@ -273,12 +273,12 @@ export class StateStore<K = unknown, V = unknown> {
     options: RangeOptions,
     compare: (left: StateRow, right: StateRow) => number,
   ): Promise<readonly StateRow[]> {
-    const info = await storeInfo(this.#network, this.name)
+    const { info, left } = await this.#info(options)
     const partitions =
       options.partition === undefined
         ? Array.from({ length: info.partitions }, (_, index) => index)
         : [this.#checkPartition(options.partition, info)]
-    const requests = partitions.map((partition) => this.#requestOf(taskOf(info, partition), query, options))
+    const requests = partitions.map((partition) => this.#requestOf(taskOf(info, partition), query, left))
     const answers = await Promise.all(requests.map((request) => ask(this.#network, request, request.waitMs)))
     this.#sources = answers.map((answer, index) => sourceOf(requests[index] as TaskQuery, answer))
     const rows = answers.flatMap((answer) => answer.rows).sort(compare)
@@ -294,8 +294,16 @@ export class StateStore<K = unknown, V = unknown> {
   }
 
   async #request(bytes: Uint8Array, query: StateQuery, options: RangeOptions): Promise<TaskQuery> {
-    const info = await storeInfo(this.#network, this.name)
-    return this.#requestOf(taskOf(info, this.#partitionOf(bytes, info, options)), query, options)
+    const { info, left } = await this.#info(options)
+    return this.#requestOf(taskOf(info, this.#partitionOf(bytes, info, options)), query, left)
+  }
+
+  /** What the store is, and what is left of the time. */
+  async #info(options: RangeOptions): Promise<{ readonly info: StoreInfo; readonly left: RangeOptions }> {
+    const timeoutMs = options.timeoutMs ?? timeoutMsDefault
+    const started = Date.now()
+    const info = await storeInfo(this.#network, this.name, timeoutMs)
+    return { info, left: { ...options, timeoutMs: Math.max(1, timeoutMs - (Date.now() - started)) } }
   }
 
   #requestOf(task: string, query: StateQuery, options: RangeOptions): TaskQuery {

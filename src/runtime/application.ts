@@ -7,7 +7,7 @@
  *                  +---------------+----> pending-error -> error
  */
 import { assert } from '../base/assert.ts'
-import { type Clock, systemClock, type Timer } from '../base/clock.ts'
+import { type Clock, sleep, systemClock, type Timer } from '../base/clock.ts'
 import { StreamsError } from '../base/errors.ts'
 import { jsonLine, type LevelSwitch, type Logger, lineLogger, textLine, toLogger } from '../base/logger.ts'
 import { connect, type KafkaClient } from '../kafka/index.ts'
@@ -36,6 +36,7 @@ import { WorkerThread } from './worker-thread.ts'
 const libraryVersion = '0.1.0'
 /** State folders are looked through at most this often. */
 const cleaningIntervalMinMs = 1_000
+const unheardPollMs = 20
 
 const successors: { readonly [state in ApplicationState]: readonly ApplicationState[] } = {
   created: ['rebalancing', 'pending-shutdown'],
@@ -297,13 +298,25 @@ export class Millrace {
         const { task } = request
         const thread = task === globalTask ? this.#pool.threads[0] : this.#pool.ownerOf(task)
         if (thread === undefined) throw moved(task)
+        const losses = this.#group?.losses
         const answer = await thread.query(request)
-        // A process that was stopped for a while, or is cut off, may be the last to hear that it has lost its tasks.
-        if (task !== globalTask && answer.role === 'active' && this.#group?.isCurrent !== true)
-          throw unheard(task, this.settings.sessionTimeoutMs)
+        if (task !== globalTask && answer.role === 'active') await this.#surely(task, losses, request.waitMs)
         return answer
       },
     }
+  }
+
+  /**
+   * A process that was stopped for a while, or is cut off, may be the last to hear that it has lost its tasks: what it
+   * read is given out once the group has been heard again, and has taken nothing away.
+   */
+  async #surely(task: string, losses: number | undefined, waitMs: number): Promise<void> {
+    const deadline = this.#clock.now() + waitMs
+    while (this.#group?.isCurrent !== true) {
+      if (this.#clock.now() >= deadline) throw unheard(task, this.settings.sessionTimeoutMs)
+      await sleep(this.#clock, unheardPollMs)
+    }
+    if (this.#group.losses !== losses) throw moved(task)
   }
 
   // -------------------------------------------------------------------------------------------- starting

@@ -102,6 +102,8 @@ export class Group {
   #places: Places | null = null
   #led: { readonly generation: number; readonly peers: readonly Peer[] } | null = null
   #askedAt = Number.NEGATIVE_INFINITY
+  /** How often the group went on without this member. */
+  #losses = 0
 
   constructor(options: GroupOptions) {
     this.#options = options
@@ -142,6 +144,10 @@ export class Group {
 
   get identity(): GroupIdentity {
     return this.#member.identity
+  }
+
+  get losses(): number {
+    return this.#losses
   }
 
   /** False: another may have the tasks of this copy by now. */
@@ -277,6 +283,7 @@ export class Group {
 
   async #onLost(error: StreamsError): Promise<void> {
     this.#options.logger.warn(`the group goes on without this member: ${error.message}`)
+    this.#losses++
     this.#owned = []
     if (this.#given !== null) this.#given = { ...this.#given, tasks: [] }
     this.#places = null

@@ -176,7 +176,7 @@ export function moved(task: string): StreamsError {
 export function unheard(task: string, sessionTimeoutMs: number): StreamsError {
   return new StreamsError(
     'QUERY_MOVED',
-    `the group has not been heard for ${sessionTimeoutMs} ms here: task ${task} may be another copy's by now; ask again, or a standby with { stale: true }`,
+    `the group has not been heard from for ${sessionTimeoutMs} ms here: task ${task} may be another copy's by now; ask again, or a standby with { stale: true }`,
     { task },
   )
 }
