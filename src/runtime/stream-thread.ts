@@ -142,6 +142,8 @@ type Slot = {
 }
 
 const turnMs = 4
+/** A turn that takes longer ends within a few records, whatever its budget. */
+const turnMsMax = 100
 const budgetMin = 16
 const budgetMax = 20_000
 const abortDelayMsMax = 5_000
@@ -495,7 +497,7 @@ export class StreamThread {
       if (full || !task.processable) continue
       const started = performance.now()
       const before = task.recordsProcessed
-      const result = task.process(slot.budget)
+      const result = task.process(slot.budget, started + turnMsMax)
       if (isPromise(result)) {
         const done = () => this.#afterBatch(slot, task.recordsProcessed - before, performance.now() - started)
         this.#wait(slot, result.then(done))

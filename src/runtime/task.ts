@@ -87,6 +87,9 @@ export type TaskCut = {
   readonly records: number
 }
 
+// To look at the clock for each record would cost as much as some records do.
+const recordsPerLook = 32
+
 export class Task implements TaskContext {
   readonly id: string
   readonly taskId: string
@@ -237,11 +240,12 @@ export class Task implements TaskContext {
 
   /**
    * Processes up to `budget` records. A promise while one of them waits; it resolves with their number as soon as the
-   * task is between two records again and has none, is held, or the budget is used.
+   * task is between two records again and has none, is held, or the budget is used. Records that have become slow end
+   * it early, after `until` by `performance.now()`.
    */
-  process(budget: number): MaybePromise<number> {
+  process(budget: number, until = Number.POSITIVE_INFINITY): MaybePromise<number> {
     assert(this.#state === 'running', `task ${this.id} is ${this.#state}`)
-    return this.#run(0, budget)
+    return this.#run(0, budget, until)
   }
 
   /** Whether `process` would find something, now. */
@@ -249,22 +253,24 @@ export class Task implements TaskContext {
     return this.#heap.length > 0 || this.#queues.some((queue) => queue.waiting)
   }
 
-  #run(doneBefore: number, budget: number): MaybePromise<number> {
+  #run(doneBefore: number, budget: number, until: number): MaybePromise<number> {
     let done = doneBefore
     if (this.#ahead !== null) {
       const { length } = this.#heap
       // What is ahead of the look-ahead goes on.
-      if (length === 0) return this.#ahead.then(() => (this.held ? done : this.#run(done, budget)))
+      if (length === 0) return this.#ahead.then(() => (this.held ? done : this.#run(done, budget, until)))
     }
     while (done < budget && !this.commitRequested) {
       const heads = this.#fillHeads()
-      if (heads !== undefined) return heads.then(() => (this.held ? done : this.#run(done, budget)))
+      if (heads !== undefined) return heads.then(() => (this.held ? done : this.#run(done, budget, until)))
       if (!this.#ready()) return done
       const queue = this.#pop()
       if (queue === null) return done
       done++
       const waiting = this.#one(queue)
-      if (waiting !== undefined) return waiting.then(() => (this.held ? done : this.#run(done, budget)))
+      if (waiting !== undefined)
+        return waiting.then(() => (this.held ? done : this.#run(done, budget, until)))
+      if (done % recordsPerLook === 0 && performance.now() > until) return done
     }
     return done
   }

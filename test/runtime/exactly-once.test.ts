@@ -924,3 +924,30 @@ test('stuck: a punctuation that never settles, its thread is replaced, too', asy
   expect(codes).toEqual(['TASK_STUCK'])
   await until(() => world.kafka.records('out').length > 0)
 })
+
+test('slow records: the thread is not blocked for longer than a few of them take', async () => {
+  await using world = await World.open({ events: 1, counts: 1 })
+  await world.input(300, 'events', 1)
+  let last = performance.now()
+  let longest = 0
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .peek(() => {
+      const until = performance.now() + 10
+      while (performance.now() < until);
+    })
+    .groupByKey()
+    .count({ as: 'counts' })
+    .toStream()
+    .to('counts', { valueSerde: serdes.long() })
+  await world.app(builder.build()).start()
+  const timer = setInterval(() => {
+    longest = Math.max(longest, performance.now() - last)
+    last = performance.now()
+  }, 5)
+  await world.settled('keys', 15_000)
+  clearInterval(timer)
+  // All of them take three seconds, and in Kafka's eyes a thread that is silent for long is dead.
+  expect(longest).toBeLessThan(1_500)
+})
