@@ -12,7 +12,7 @@ import { BufferStore } from './buffer-store.ts'
 import type { Held, JoinBuffer, Origin } from './contract.ts'
 import { type HeldRecord, readHeldRecord, writeHeldRecord } from './held-record.ts'
 import { KeyCodec } from './key-codec.ts'
-import { flag, Slot } from './slot.ts'
+import { flag, known, Slot } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimeHeap } from './time-heap.ts'
 
@@ -149,7 +149,7 @@ export class JoinBufferEntries extends BufferStore<WaitingSlot> implements JoinB
   }
 
   protected override forget(slot: WaitingSlot): void {
-    slot.flags = flag.detached | flag.logged
+    slot.flags = flag.detached | known
   }
 
   protected override lay(
@@ -180,7 +180,7 @@ export class JoinBufferEntries extends BufferStore<WaitingSlot> implements JoinB
         sequence,
         held,
       )
-      slot.flags |= flag.logged
+      slot.flags |= known
       this.#restored.set(id, slot)
       this.#queue.push(slot)
       this.#size++

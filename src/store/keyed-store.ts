@@ -15,7 +15,7 @@ import type { ChangelogRecord, Entry, Order } from './contract.ts'
 import type { EngineBatch, Row, Scan } from './engine.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
 import { LayeredStore } from './layered-store.ts'
-import { flag, LiveEntry, unsettled } from './slot.ts'
+import { flag, known, LiveEntry, unsettled } from './slot.ts'
 import { SortedEntries } from './sorted-entries.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 
@@ -180,7 +180,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     this.#entries.delete(entry.id)
     this.#sorted.remove(entry)
     this.untrack(entry)
-    entry.flags = flag.detached | flag.logged
+    entry.flags = flag.detached | known
   }
 
   override trim(bytes: number): void {
@@ -315,7 +315,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     entry.timestamp = int64At(row, 0)
     entry.changedAt = entry.timestamp
     entry.size = row.length - timestampBytes
-    entry.flags |= flag.logged | flag.existed
+    entry.flags |= known | flag.existed
     return this.keepsOld ? this.keep(entry) : undefined
   }
 

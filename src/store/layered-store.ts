@@ -54,6 +54,8 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
 
   /** The slot as the engine keeps it: its timestamp and its bytes. */
   protected persistSlot(slot: S, layers: Layers, batch: EngineBatch, to: ByteWriter): void {
+    // What came and went since the engine was written last leaves no trace there.
+    if (layers.settledStart < 0 && (slot.flags & flag.stored) === 0) return
     to.reset()
     this.writeLocalKey(slot, to)
     const keyEnd = to.position
@@ -252,8 +254,10 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     this.#writingBytes = this.#pendingBytes
     this.#pendingBytes = 0
     for (const slot of slots) {
+      const layers = slot.layers as Layers
+      this.persistSlot(slot, layers, batch, to)
       slot.flags = (slot.flags & ~flag.pending) | flag.writing
-      this.persistSlot(slot, slot.layers as Layers, batch, to)
+      if (layers.settledStart >= 0) slot.flags |= flag.stored
     }
   }
 

@@ -12,7 +12,7 @@ import { int64At } from '../wire/record-batch.ts'
 import { BufferStore } from './buffer-store.ts'
 import type { OuterJoinStore, Unmatched } from './contract.ts'
 import { KeyCodec } from './key-codec.ts'
-import { flag, Slot } from './slot.ts'
+import { flag, known, Slot } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimeHeap } from './time-heap.ts'
 
@@ -204,7 +204,7 @@ export class OuterJoinEntries extends BufferStore<UnmatchedSlot> implements Oute
   protected override forget(slot: UnmatchedSlot): void {
     // Still in the queue, it is passed over there; put again, it is a new one.
     if (this.#slots.get(slot.id) === slot) this.#slots.delete(slot.id)
-    slot.flags = flag.detached | flag.logged
+    slot.flags = flag.detached | known
   }
 
   protected override lay(
@@ -226,7 +226,7 @@ export class OuterJoinEntries extends BufferStore<UnmatchedSlot> implements Oute
     }
     return chain(this.#codec.read(keyBytes, 9, keyBytes.length), (key) => {
       const slot = this.#slotOf(side, key, time, id)
-      slot.flags |= flag.logged
+      slot.flags |= known
       return this.#readValues(slot, valueBytes, 5, valueBytes.readInt32BE(1))
     })
   }

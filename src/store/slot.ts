@@ -18,7 +18,7 @@ export const flag = {
   touched: 16,
   /** Not in its store's index: never put, evicted, or hidden by retention. */
   detached: 32,
-  /** Changelog or engine may hold a value of it, so that its removal needs a tombstone. */
+  /** The changelog may hold a value of it, so that its removal needs a tombstone. */
   logged: 64,
   /** Looked up since the last sweep for room. */
   used: 128,
@@ -26,7 +26,12 @@ export const flag = {
   existed: 256,
   /** Out of retention: what is written to it is not read again. */
   hidden: 512,
+  /** The engine may hold a value of it. */
+  stored: 1024,
 } as const
+
+/** Of an entry that was read back, or of which nobody remembers. */
+export const known = flag.logged | flag.stored
 
 /** While any of these is set, memory holds what the engine does not. */
 export const unsettled = flag.dirty | flag.flying | flag.pending | flag.writing | flag.touched

@@ -13,7 +13,7 @@ import type { ChangelogRecord, Held, Origin, SuppressBuffer } from './contract.t
 import type { EngineBatch } from './engine.ts'
 import { type HeldRecord, heldBytes, readHeldRecord, writeHeldRecord } from './held-record.ts'
 import { KeyCodec } from './key-codec.ts'
-import { flag, Slot } from './slot.ts'
+import { flag, known, Slot } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimeHeap } from './time-heap.ts'
 
@@ -184,7 +184,7 @@ export class SuppressEntries extends BufferStore<HeldSlot> implements SuppressBu
 
   protected override forget(slot: HeldSlot): void {
     this.#slots.delete(slot.id)
-    slot.flags = flag.detached | flag.logged
+    slot.flags = flag.detached | known
   }
 
   override restoreRecord(record: ChangelogRecord, batch: EngineBatch | null): MaybePromise<void> {
@@ -213,11 +213,11 @@ export class SuppressEntries extends BufferStore<HeldSlot> implements SuppressBu
         return
       }
       const slot = this.#slotOf(key, id)
-      slot.flags |= flag.logged
+      slot.flags |= known
       const held = readHeldRecord(valueBytes, 0, valueBytes.length, this.name)
       if (slot.held !== null && slot.held.time !== held.time) this.#removeRestored(id)
       const fresh = this.#slotOf(key, id)
-      fresh.flags |= flag.logged
+      fresh.flags |= known
       this.#put(fresh, held)
     })
   }

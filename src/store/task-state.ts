@@ -143,6 +143,9 @@ class LayeredState implements TaskState {
   #committedTally = new Tally()
   #persisting: Promise<void> | null = null
   #trimFrom = 0
+  /** Trims in a row that freed nothing, and what they had to leave, since the engine was written. */
+  #fruitlessTrims = 0
+  #untrimmable = 0
   #isClosed = false
 
   constructor(options: MemoryStateOptions, engine: Engine, folder: TaskFolder | null) {
@@ -308,11 +311,17 @@ class LayeredState implements TaskState {
   }
 
   trim(bytesMax: number): void {
+    // What could not go is waiting for the engine: until that was written, only what came since can go.
+    if (this.#fruitlessTrims > 1 && this.#tally.cached <= this.#untrimmable + bytesMax / 8) return
+    const before = this.#tally.cached
     for (let step = 0; step < this.#list.length; step++) {
       const excess = this.#tally.cached - bytesMax
       if (excess <= 0) return
       ;(this.#list[this.#trimFrom++ % this.#list.length] as StateStore).trim(excess)
     }
+    // The first time entries may only have lost their mark of use.
+    this.#fruitlessTrims = this.#tally.cached < before ? 0 : this.#fruitlessTrims + 1
+    this.#untrimmable = this.#tally.cached
   }
 
   // ------------------------------------------------------------------------------------------------------- flush
@@ -401,6 +410,7 @@ class LayeredState implements TaskState {
       throw error
     }
     for (const store of written) store.persisted()
+    this.#fruitlessTrims = 0
     for (const [name, position] of positions) this.#positions.set(name, position)
     for (const store of written) {
       await this.#expire(store, this.#positions.get(store.name) as Position)

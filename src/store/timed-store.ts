@@ -21,7 +21,7 @@ import { KeyCodec } from './key-codec.ts'
 import { successor } from './keyed-store.ts'
 import { LayeredStore } from './layered-store.ts'
 import { Segments } from './segments.ts'
-import { flag, type Layers, type LiveEntry, unsettled } from './slot.ts'
+import { flag, known, type Layers, type LiveEntry, unsettled } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimeGroups } from './time-groups.ts'
 
@@ -149,7 +149,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   protected handle(key: unknown, id: unknown, time: number, discriminator: number): MaybePromise<LiveEntry> {
     if (time < this.visibleFrom) {
       const entry = this.make(key, id, time, discriminator)
-      entry.flags = flag.detached | flag.hidden | flag.logged
+      entry.flags = flag.detached | flag.hidden | known
       return entry
     }
     const bucket = this.#buckets.get(id)
@@ -215,7 +215,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     }
     this.groups.drop(this.timeOf(entry))
     this.untrack(entry)
-    entry.flags = flag.detached | flag.logged
+    entry.flags = flag.detached | known
   }
 
   override trim(bytes: number): void {
@@ -543,7 +543,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     entry.timestamp = int64At(row, 0)
     entry.changedAt = entry.timestamp
     entry.size = row.length - timestampBytes
-    entry.flags |= flag.logged | flag.existed
+    entry.flags |= known | flag.existed
     return this.keepsOld ? this.keep(entry) : undefined
   }
 

@@ -1,11 +1,11 @@
 /** Generations: nothing uncommitted reaches the engine, scans and loads race with writes and persists and stay right. */
 import { expect, test } from 'vitest'
 import { noHeaders } from '../../src/base/headers.ts'
-import type { Entry, KeyValueStore, TaskState, WindowStore } from '../../src/store/contract.ts'
+import type { Entry, KeyValueStore, SessionStore, TaskState, WindowStore } from '../../src/store/contract.ts'
 import { MemoryDisk } from '../../src/store/memory-engine.ts'
 import { openDiskState } from '../../src/store/task-state.ts'
 import type { StoreSpec } from '../../src/topology/store-spec.ts'
-import { Changelogs, collect, keyValue, window } from './fixture.ts'
+import { Changelogs, collect, keyValue, session, window } from './fixture.ts'
 
 type Setup = { state: TaskState; disk: MemoryDisk; logs: Changelogs; reopen(): Promise<TaskState> }
 
@@ -391,4 +391,39 @@ test('generations: a value that can not be written stops with the store named', 
   circle.self = circle
   await (state.store('s') as KeyValueStore).put('a', circle, 1)
   expect(() => state.cut(logs.writer)).toThrow(/store s: a changed entry can't be written/)
+})
+
+test('persist: what came and went between two writes leaves no trace in the engine, what was there is removed', async () => {
+  const disk = new MemoryDisk()
+  const logs = new Changelogs()
+  const specs = [session('s')]
+  const state = await openDiskState({ stores: specs, context: logs.context, cacheBytesMax: 0 }, disk)
+  const store = state.store('s') as SessionStore
+  const rows = (): string[] => [...disk.rows.keys()].filter((key) => !key.startsWith('\0\0'))
+  const set = async (end: number, value: string | null): Promise<void> => {
+    store.set(await store.entry('a', 0, end), value, noHeaders)
+    await logs.commitAll(state)
+  }
+  await set(1, 'first')
+  await state.persist()
+  expect(rows()).toHaveLength(1)
+  const removed: string[] = []
+  const { delete: remove } = disk.rows
+  disk.rows.delete = (key) => {
+    removed.push(key)
+    return remove.call(disk.rows, key)
+  }
+  await set(2, 'second')
+  await set(1, null)
+  await set(3, 'third')
+  await set(2, null)
+  await state.persist()
+  expect(removed).toHaveLength(1)
+  expect(rows()).toHaveLength(1)
+  expect((await store.find('a', 0, 10)).map(({ value }) => value)).toEqual(['third'])
+  await state.close('dirty')
+  const again = await openDiskState({ stores: specs, context: logs.context, cacheBytesMax: 0 }, disk)
+  expect(await logs.restore(again)).toBe(0)
+  const found = await (again.store('s') as SessionStore).find('a', 0, 10)
+  expect(found.map(({ value }) => value)).toEqual(['third'])
 })
