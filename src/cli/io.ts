@@ -6,6 +6,8 @@ export type Io = {
   readonly env: Readonly<Record<string, string | undefined>>
   /** A person looks at the standard output. */
   readonly terminal: boolean
+  /** One looks at the standard error, too. */
+  readonly errTerminal: boolean
   readonly columns: () => number
   readonly rows: () => number
   out(text: string): void
@@ -23,6 +25,7 @@ export function processIo(): Io {
     cwd: process.cwd(),
     env: process.env,
     terminal: process.stdout.isTTY === true,
+    errTerminal: process.stderr.isTTY === true,
     columns: () => process.stdout.columns ?? 100,
     rows: () => process.stdout.rows ?? 40,
     out: (text) => void process.stdout.write(text),

@@ -17,7 +17,7 @@ import type {
 import { undefinedNotAllowed } from './call.ts'
 import type { Change, Run, TableView, TaskContext, ValueAndTimestamp } from './run.ts'
 import { freeze } from './snapshot.ts'
-import { type InHand, storeFacade } from './store-facade.ts'
+import { type InHand, storeFor } from './store-facade.ts'
 import { comeFrom, originOf } from './stores.ts'
 import { Failure, sameKey } from './table.ts'
 import { currentOf, tableStore } from './table-store.ts'
@@ -59,7 +59,7 @@ function stateContext(
             { node: name, store },
           )
         }
-        facade = storeFacade(found, inHand, handOver)
+        facade = storeFor(found, inHand, handOver)
         facades.set(store, facade)
       }
       return facade as S

@@ -2,6 +2,8 @@
  * Stores as processors see them: values with or without their timestamps, windows as keys, ranges to iterate. A put
  * carries the time and headers of the record in hand.
  */
+
+import { StreamsError } from '../base/errors.ts'
 import type { Headers } from '../base/headers.ts'
 import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import { Windowed } from '../serde/windowed.ts'
@@ -39,6 +41,46 @@ export function storeFacade(store: Store, inHand: InHand, handOver: (value: unkn
       return versionedFacade(store, inHand, handOver)
     default:
       return store
+  }
+}
+
+/** What `open` made of each store's entries, and the records in hand of those who asked for it. */
+const opened = new WeakMap<Store, { readonly made: unknown; readonly users: InHand[] }>()
+
+/** As `storeFacade`; a store of the user's own is one object for all processors of the task. */
+export function storeFor(store: Store, inHand: InHand, handOver: (value: unknown) => void): unknown {
+  if (store.kind !== 'key-value') return storeFacade(store, inHand, handOver)
+  const { spec } = store
+  if (spec.kind !== 'key-value' || spec.open === undefined) return storeFacade(store, inHand, handOver)
+  const known = opened.get(store)
+  if (known !== undefined) {
+    if (!known.users.includes(inHand)) known.users.push(inHand)
+    return known.made
+  }
+  const users = [inHand]
+  const entries = keyValueFacade(store, whoever(users), handOver)
+  const made: unknown = spec.open(entries)
+  if (made === undefined || made === null || isPromise(made)) {
+    throw new StreamsError(
+      'TOPOLOGY_INVALID',
+      `store ${store.name}: open returned ${isPromise(made) ? 'a promise' : String(made)}; it must return the store itself, which may read its entries when it is first used`,
+      { store: store.name },
+    )
+  }
+  opened.set(store, { made, users })
+  return made
+}
+
+/** The record in hand of the innermost processor at work. */
+function whoever(users: readonly (InHand & { readonly active?: boolean })[]): InHand {
+  const now = (): InHand => users.findLast(({ active }) => active === true) ?? (users.at(-1) as InHand)
+  return {
+    get timestamp() {
+      return now().timestamp
+    },
+    get headers() {
+      return now().headers
+    },
   }
 }
 

@@ -43,7 +43,7 @@ function infoOf(graph: TopologyGraph, name: string, subtopology: number, partiti
   const spec = graph.stores.get(name)
   return {
     name,
-    kind: spec?.kind ?? 'custom',
+    kind: spec?.kind ?? 'key-value',
     keySerde: spec?.keySerde.name ?? '',
     valueSerde: spec?.valueSerde.name ?? '',
     subtopology,

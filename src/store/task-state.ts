@@ -62,7 +62,7 @@ type AnyStore =
   | SubscriptionEntries
 
 export type MemoryStateOptions = {
-  /** In the order in which caches are flushed: parents before children. Stores of the kind `custom` are not opened. */
+  /** In the order in which caches are flushed: parents before children. */
   readonly stores: readonly StoreSpec[]
   readonly context: StoreContext
   /** Of results not yet forwarded by cached stores; 0: every update goes on at once. */
@@ -97,7 +97,7 @@ const nothing: Position = { ...emptyNotes, offset: null, topicId: null, persiste
 /** State in memory only: nothing is persisted, restoring reads all of a changelog. */
 export function openMemoryState(options: MemoryStateOptions): TaskState {
   const state = new LayeredState(options, openMemoryEngine(new MemoryDisk()), null)
-  for (const spec of options.stores) if (spec.kind !== 'custom') state.add(spec, 0, nothing)
+  for (const spec of options.stores) state.add(spec, 0, nothing)
   return state
 }
 
@@ -168,7 +168,7 @@ class LayeredState implements TaskState {
 
   // ----------------------------------------------------------------------------------------------------- opening
 
-  add(spec: Exclude<StoreSpec, { kind: 'custom' }>, number: number, position: Position): AnyStore {
+  add(spec: StoreSpec, number: number, position: Position): AnyStore {
     const { observedTime, sequence, count, offset } = position
     const store = makeStore(spec, this.#services, number, { observedTime, sequence, count }, offset)
     this.#stores.set(spec.name, store)
@@ -196,7 +196,6 @@ class LayeredState implements TaskState {
     }
     const cleared: number[] = []
     for (const spec of stores) {
-      if (spec.kind === 'custom') continue
       if (spec.engine === 'memory') {
         this.add(spec, 0, nothing)
         continue
@@ -538,8 +537,7 @@ class LayeredState implements TaskState {
         stores.set(store.name, store)
         continue
       }
-      const spec = store.spec as Exclude<StoreSpec, { kind: 'custom' }>
-      const view = makeStore(spec, services, store.number, store.settledNotes, store.settledOffset ?? 0)
+      const view = makeStore(store.spec, services, store.number, store.settledNotes, store.settledOffset ?? 0)
       stores.set(store.name, view)
       const open = view instanceof BufferStore ? view.open() : undefined
       if (isPromise(open)) (opening ??= []).push(open)
@@ -594,7 +592,7 @@ class LayeredState implements TaskState {
 }
 
 function makeStore(
-  spec: Exclude<StoreSpec, { kind: 'custom' }>,
+  spec: StoreSpec,
   services: StoreServices,
   number: number,
   notes: StoreNotes,

@@ -1,5 +1,6 @@
 /** What a store is, as data: the DSL writes it, the task opens it. */
 import type { Serde } from '../serde/serde.ts'
+import type { KeyValueStore } from './processor.ts'
 
 export type StoreSpecBase = {
   readonly name: string
@@ -25,6 +26,8 @@ export type KeyValueStoreSpec = StoreSpecBase & {
   readonly timestamped: boolean
   /** Most entries, evicting the least recently used for good (Kafka Streams' lruMap). */
   readonly entriesMax?: number
+  /** Of the user's own making: what processors see of the entries. Once per task, when the first of them asks. */
+  readonly open?: (entries: KeyValueStore<unknown, unknown>) => unknown
 }
 
 export type WindowStoreSpec = StoreSpecBase & {
@@ -76,9 +79,6 @@ export type SubscriptionStoreSpec = StoreSpecBase & {
   readonly primaryKeySerde: Serde<unknown>
 }
 
-/** A store of the user's own making: opened by its function, restored and logged through the context it gets. */
-export type CustomStoreSpec = StoreSpecBase & { readonly kind: 'custom'; open(): unknown }
-
 export type StoreSpec =
   | KeyValueStoreSpec
   | WindowStoreSpec
@@ -88,4 +88,3 @@ export type StoreSpec =
   | JoinBufferSpec
   | OuterJoinStoreSpec
   | SubscriptionStoreSpec
-  | CustomStoreSpec

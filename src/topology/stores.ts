@@ -3,8 +3,8 @@ import { type Duration, durationMs } from '../base/duration.ts'
 import { StreamsError } from '../base/errors.ts'
 import type { Serde } from '../serde/serde.ts'
 import { validName } from './graph-builder.ts'
+import type { KeyValueStore } from './processor.ts'
 import type {
-  CustomStoreSpec,
   KeyValueStoreSpec,
   SessionStoreSpec,
   StoreSpecBase,
@@ -169,9 +169,28 @@ export const stores = {
     }
   },
 
-  /** A store of your own: `open` makes it, once per task. */
-  custom<K, V>(name: string, options: StoreOptions<K, V> & { open(): unknown }): CustomStoreSpec {
-    return { kind: 'custom', open: options.open, ...base(name, options) }
+  /**
+   * A store of your own: what processors get is what `open` makes of the entries, once per task. The entries are kept,
+   * logged, committed, rolled back and restored as those of any store; what `open` holds beside them is made from them
+   * anew whenever the task is opened.
+   */
+  custom<K, V>(
+    name: string,
+    options: Omit<StoreOptions<K, V>, 'caching'> & { open(entries: KeyValueStore<K, V>): unknown },
+  ): KeyValueStoreSpec {
+    const open: unknown = options?.open
+    if (typeof open !== 'function') {
+      throw new StreamsError(
+        'TOPOLOGY_INVALID',
+        `store ${name}: open must be a function of the store's entries: stores.custom(name, { keySerde, valueSerde, open: (entries) => … })`,
+      )
+    }
+    return {
+      kind: 'key-value',
+      timestamped: false,
+      open: open as NonNullable<KeyValueStoreSpec['open']>,
+      ...base(name, options),
+    }
   },
 }
 

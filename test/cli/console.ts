@@ -30,6 +30,7 @@ export function makeConsole(
     cwd: options.cwd ?? process.cwd(),
     env: options.env ?? {},
     terminal: options.terminal ?? false,
+    errTerminal: options.terminal ?? false,
     columns: () => 100,
     rows: () => 40,
     out(text) {

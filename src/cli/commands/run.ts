@@ -2,10 +2,12 @@
 import { watch } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import { changedSettings } from '../../base/options.ts'
+import { allHooks, type Hooks } from '../../runtime/hooks.ts'
 import { type Config, type EngineOptions, options } from '../../runtime/options.ts'
 import { Millrace } from '../../service/millrace.ts'
 import { type ExitCode, exitCodes } from '../exit.ts'
 import type { Io } from '../io.ts'
+import { RestoreBar } from '../restore-bar.ts'
 import { resolveSettings, type SettingSources } from '../settings.ts'
 import { untilSignal } from '../signals.ts'
 import { loadTopologyFile } from '../topology-file.ts'
@@ -18,9 +20,12 @@ export async function run(io: Io, given: Readonly<Record<string, unknown>>, file
     flags: given,
   }
   const { values, configPath } = await resolveSettings(io, sources)
+  const bar = io.errTerminal && values.logger === null ? new RestoreBar((text) => io.err(text)) : null
+  const hooks = [values.hooks, bar?.hooks].filter((one): one is Hooks => one !== null && one !== undefined)
   const application = new Millrace(values.threads > 1 ? topology.url : await topology.topology(values), {
     ...(values as unknown as Config),
     stateDir: resolve(io.cwd, values.stateDir),
+    ...(hooks.length === 0 ? {} : { hooks: allHooks(hooks) }),
   })
   const ended = new Promise<void>((_, reject) => {
     application.onState((state) => {
@@ -43,6 +48,7 @@ export async function run(io: Io, given: Readonly<Record<string, unknown>>, file
     return exitCodes.done
   } finally {
     stopWatching()
+    bar?.clear()
     await application.close()
   }
 }
