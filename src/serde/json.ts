@@ -1,6 +1,7 @@
 /** JSON as UTF-8 text, as it is or checked by any Standard Schema validator (Zod, Valibot, ArkType…). */
 import type { StandardSchemaV1 } from '@standard-schema/spec'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
+import { JsonShapes } from './json-shape.ts'
 import { serdeFailed } from './primitives.ts'
 import type { Serde } from './serde.ts'
 
@@ -13,14 +14,35 @@ export type JsonValue =
   | { readonly [name: string]: JsonValue }
 
 const issuesShown = 3
+/** Shapes are kept for so many topics; keys and values of a topic share them. */
+const topicsMax = 1_000
 
-function parse(from: Buffer, start: number, end: number): unknown {
-  const text = from.toString('utf8', start, end)
+const shapesOf = new Map<string, JsonShapes>()
+let lastTopic: string | null = null
+let lastShapes = new JsonShapes()
+
+function parse(from: Buffer, start: number, end: number, topic: string): unknown {
+  if (topic !== lastTopic) {
+    let shapes = shapesOf.get(topic)
+    if (shapes === undefined) {
+      if (shapesOf.size >= topicsMax) shapesOf.clear()
+      shapes = new JsonShapes()
+      shapesOf.set(topic, shapes)
+    }
+    lastTopic = topic
+    lastShapes = shapes
+  }
+  const shapes = lastShapes
+  const read = shapes.read(from, start, end)
+  if (read !== undefined) return read
+  let value: unknown
   try {
-    return JSON.parse(text)
+    value = JSON.parse(from.toString('utf8', start, end))
   } catch (cause) {
     throw serdeFailed(`json: ${(cause as Error).message}`, cause)
   }
+  shapes.missed(from, start, end)
+  return value
 }
 
 function stringify(value: unknown): string {
@@ -70,8 +92,8 @@ export function json(schema?: StandardSchemaV1): Serde<unknown> {
   return {
     name: 'json',
     write: plain.write,
-    read(from, start, end): MaybePromise<unknown> {
-      const result = validate(parse(from, start, end))
+    read(from, start, end, topic): MaybePromise<unknown> {
+      const result = validate(parse(from, start, end, topic))
       return isPromise(result)
         ? (result as Promise<StandardSchemaV1.Result<unknown>>).then((settled) => accept(settled, vendor))
         : accept(result as StandardSchemaV1.Result<unknown>, vendor)
