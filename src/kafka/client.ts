@@ -59,7 +59,8 @@ export type FetchedChunk = TopicPartition & {
   readonly logStartOffset: number
   /** null under read_uncommitted. */
   readonly aborted: readonly AbortedTransaction[] | null
-  release(): void
+  /** Its bytes no longer count as buffered. `walked`: nobody reads them any more, so they may be written over. */
+  release(walked?: boolean): void
 }
 
 export type OffsetReset = 'earliest' | 'latest' | 'none' | { readonly byDurationMs: number }

@@ -73,6 +73,9 @@ const throttleMsMax = 60_000
 const lengthBytes = 4
 const scratchBytes = 65_536
 const keepAliveMs = 60_000
+// Memory of frames that is used again comes in these sizes and their multiples by two.
+const spareBytesMin = 262_144
+const spareBytesMax = 16_777_216
 
 type InFlight = {
   readonly api: AnyApi
@@ -96,6 +99,10 @@ export class Connection {
   #lengthFilled = 0
   #frame: Buffer | null = null
   #frameFilled = 0
+  /** Memory of frames that were given back, and of which frames it may come. */
+  readonly #spare: Buffer[] = []
+  #spareBytes = 0
+  readonly #owned = new WeakSet<ArrayBufferLike>()
   /** Where a plain socket reads to between frames. */
   readonly #scratch = Buffer.allocUnsafeSlow(scratchBytes)
 
@@ -179,6 +186,35 @@ export class Connection {
       (options.waitMs ?? 0) + this.#requestTimeoutMs,
     )
     return this.#decode(api, version, payload)
+  }
+
+  /** Nobody reads this response any more: the next large ones are read to where it is. */
+  reuse(response: Buffer): void {
+    const { buffer } = response
+    if (!this.#owned.delete(buffer) || this.#closed !== null) return
+    if (this.#spareBytes + buffer.byteLength > spareBytesMax) return
+    this.#spareBytes += buffer.byteLength
+    this.#spare.push(Buffer.from(buffer))
+  }
+
+  #newFrame(size: number): Buffer {
+    if (size < spareBytesMin) return Buffer.allocUnsafeSlow(size)
+    let found = -1
+    for (let index = 0; index < this.#spare.length; index++) {
+      const length = this.#spare[index]?.length ?? 0
+      if (length >= size && (found < 0 || length < (this.#spare[found]?.length ?? 0))) found = index
+    }
+    let memory = found < 0 ? undefined : this.#spare.splice(found, 1)[0]
+    if (memory === undefined) {
+      let length = spareBytesMin
+      while (length < size) length *= 2
+      // What could not be kept is not made larger than it must be, either.
+      memory = Buffer.allocUnsafeSlow(length > spareBytesMax ? size : length)
+    } else {
+      this.#spareBytes -= memory.length
+    }
+    this.#owned.add(memory.buffer)
+    return memory.subarray(0, size)
   }
 
   close(): void {
@@ -372,7 +408,7 @@ export class Connection {
           at += size
           continue
         }
-        this.#frame = Buffer.allocUnsafeSlow(size)
+        this.#frame = this.#newFrame(size)
         this.#frameFilled = 0
       }
       const frame = this.#frame
@@ -402,6 +438,7 @@ export class Connection {
   #fail(error: StreamsError): void {
     if (this.#closed !== null) return
     this.#closed = error
+    this.#spare.length = 0
     const inFlight = [...this.#inFlight.values()]
     this.#inFlight.clear()
     for (const entry of inFlight) {

@@ -24,6 +24,7 @@ import type {
   TopicPartition,
 } from './client.ts'
 import { type Cluster, isStaleLeader, type Lane } from './cluster.ts'
+import type { Connection } from './connection.ts'
 import { byTopic } from './leaders.ts'
 import { asStreamsError, refusal } from './refusal.ts'
 
@@ -219,7 +220,9 @@ class KafkaFetcher implements Fetcher {
       )
       if (response.errorCode !== 0) throw refusal(response.errorCode, 'fetch')
       for (const { position } of asked.values()) position.isBusy = false
-      this.#take(response, asked)
+      const frame = new Frame(connection)
+      this.#take(response, asked, frame)
+      frame.taken()
     } catch (error) {
       const failure = asStreamsError(error, 'fetch')
       for (const { position } of asked.values()) position.isBusy = false
@@ -250,6 +253,7 @@ class KafkaFetcher implements Fetcher {
   #take(
     response: FetchResponse,
     asked: Map<string, { readonly position: Position; readonly offset: number }>,
+    frame: Frame,
   ): void {
     const stale: Position[] = []
     for (const { name, partitions } of response.topics) {
@@ -260,7 +264,7 @@ class KafkaFetcher implements Fetcher {
         const { position, offset } = request
         // Removed, sought elsewhere, or the fetcher was closed by a callback before.
         if (this.#positions.get(position.key) !== position) continue
-        if (found.errorCode === 0) this.#takeRecords(position, offset, found)
+        if (found.errorCode === 0) this.#takeRecords(position, offset, found, frame)
         else this.#partitionFailed(position, found.errorCode, stale)
       }
     }
@@ -269,7 +273,7 @@ class KafkaFetcher implements Fetcher {
     if (stale.length > 0) void this.#refresh(stale)
   }
 
-  #takeRecords(position: Position, fetchOffset: number, found: PartitionResponse): void {
+  #takeRecords(position: Position, fetchOffset: number, found: PartitionResponse, frame: Frame): void {
     const { topic, partition, key } = position
     const { highWatermark, lastStableOffset, logStartOffset, records } = found
     position.failures = 0
@@ -294,7 +298,7 @@ class KafkaFetcher implements Fetcher {
       // Who gave data is asked last, or a few busy partitions would fill every response.
       this.#positions.delete(key)
       this.#positions.set(key, position)
-      this.#give(position, found, fetchOffset, nextOffset, records.buffer, records.start, end)
+      this.#give(position, found, fetchOffset, nextOffset, records.buffer, records.start, end, frame)
     }
     if (this.#positions.get(key) !== position) return
     this.#options.onEnds(position, highWatermark, lastStableOffset, logStartOffset)
@@ -308,6 +312,7 @@ class KafkaFetcher implements Fetcher {
     response: Buffer,
     start: number,
     end: number,
+    frame: Frame,
   ): void {
     const bytes = end - start
     const isSmall = bytes < smallChunkBytes && bytes * smallChunkShare < response.length
@@ -315,6 +320,7 @@ class KafkaFetcher implements Fetcher {
     this.#bufferedBytes += bytes
     position.bufferedBytes += bytes
     let isReleased = false
+    if (!isSmall) frame.lend(response)
     const chunk: FetchedChunk = {
       topic: position.topic,
       partition: position.partition,
@@ -327,9 +333,10 @@ class KafkaFetcher implements Fetcher {
       lastStableOffset: found.lastStableOffset,
       logStartOffset: found.logStartOffset,
       aborted: isReadCommitted ? ((found.abortedTransactions ?? []) as readonly AbortedTransaction[]) : null,
-      release: () => {
+      release: (walked = false) => {
         if (isReleased) return
         isReleased = true
+        if (!isSmall) frame.released(walked)
         this.#bufferedBytes -= bytes
         position.bufferedBytes -= bytes
         this.#pumpSoon()
@@ -470,6 +477,39 @@ class KafkaFetcher implements Fetcher {
         }
       }
     }
+  }
+}
+
+/** One response, whose memory goes back to its connection when all chunks of it were walked to their end. */
+class Frame {
+  readonly #connection: Connection
+  #buffer: Buffer | null = null
+  /** One of them is the taking of it. */
+  #open = 1
+  #isReadable = false
+
+  constructor(connection: Connection) {
+    this.#connection = connection
+  }
+
+  lend(buffer: Buffer): void {
+    this.#buffer = buffer
+    this.#open++
+  }
+
+  taken(): void {
+    this.#done()
+  }
+
+  released(walked: boolean): void {
+    if (!walked) this.#isReadable = true
+    this.#done()
+  }
+
+  #done(): void {
+    if (--this.#open > 0 || this.#isReadable || this.#buffer === null) return
+    this.#connection.reuse(this.#buffer)
+    this.#buffer = null
   }
 }
 

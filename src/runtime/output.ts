@@ -22,16 +22,22 @@ export type Taken = {
   readonly batches: readonly OutgoingBatch[]
   readonly records: number
   readonly bytes: number
+  /** Of the batches, those that nothing but their sending needs: once they are delivered they may be filled anew. */
+  readonly spare: readonly BatchBuilder[]
 }
 
 type TopicOutput = {
   readonly topic: string
+  /** State refers to the bytes of its batches. */
+  isKept: boolean
   /** The batch being filled, by partition. */
   readonly open: (BatchBuilder | undefined)[]
 }
 
 // Lengths, times and the headers of a changelog record, at their most.
 const recordOverheadMax = 128
+/** What is kept of delivered batches, to be filled anew. */
+const spareBytesMax = 16_777_216
 
 export class Output implements Collector {
   readonly #options: OutputOptions
@@ -42,6 +48,8 @@ export class Output implements Collector {
   #fullBytes = 0
   #appendedBytes = 0
   #last: TopicOutput | null = null
+  readonly #spare: BatchBuilder[] = []
+  #spareBytes = 0
 
   /** `counts` outlives an output that an abort throws away. */
   constructor(options: OutputOptions, counts: Map<string, number>) {
@@ -101,6 +109,7 @@ export class Output implements Collector {
       )
     }
     const output = this.#topic(topic)
+    output.isKept = true
     const builder = output.open[partition]
     if (builder === undefined) {
       const fresh = this.#builder()
@@ -133,8 +142,24 @@ export class Output implements Collector {
     this.#full = []
     this.#fullBytes = 0
     this.#appendedBytes = 0
-    const records = batches.reduce((sum, { builder }) => sum + builder.count, 0)
-    return { batches, records, bytes }
+    let records = 0
+    const spare: BatchBuilder[] = []
+    for (const { topic, builder } of batches) {
+      records += builder.count
+      if (!this.#topics.get(topic)?.isKept) spare.push(builder)
+    }
+    return { batches, records, bytes, spare }
+  }
+
+  /** Of what was taken and is delivered. */
+  reuse(builders: readonly BatchBuilder[]): void {
+    for (const builder of builders) {
+      const bytes = builder.buffer.length
+      if (this.#spareBytes + bytes > spareBytesMax) return
+      builder.reset()
+      this.#spare.push(builder)
+      this.#spareBytes += bytes
+    }
   }
 
   #topic(topic: string): TopicOutput {
@@ -142,7 +167,7 @@ export class Output implements Collector {
     if (last !== null && last.topic === topic) return last
     let output = this.#topics.get(topic)
     if (output === undefined) {
-      output = { topic, open: [] }
+      output = { topic, isKept: false, open: [] }
       this.#topics.set(topic, output)
     }
     this.#last = output
@@ -158,6 +183,11 @@ export class Output implements Collector {
   }
 
   #builder(): BatchBuilder {
+    const spare = this.#spare.pop()
+    if (spare !== undefined) {
+      this.#spareBytes -= spare.buffer.length
+      return spare
+    }
     return new BatchBuilder(this.#options.batchBytesMax)
   }
 }

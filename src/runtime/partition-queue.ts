@@ -173,7 +173,7 @@ export class PartitionQueue {
     this.bytes += chunk.end - chunk.start
     this.#cursor = null
     this.#chunk = null
-    chunk.release()
+    chunk.release(true)
   }
 
   /** False: the record was dropped. */

@@ -899,6 +899,7 @@ export class StreamThread {
     this.#pace.ended(now, partitions + generation.cuts.reduce((sum, cut) => sum + cut.offsets.length, 0))
     this.#abortsInARow = 0
     this.#oldEventTimes.look(batches)
+    this.#output.reuse(generation.taken.spare)
     this.#queries.settled()
     hooks.committed?.({
       thread: this.name,

@@ -16,7 +16,7 @@ export type Serde<T> = {
    * fetched first: await it, then call again.
    */
   write(value: T, to: ByteWriter, topic: string, headers: Headers): void | Promise<void>
-  /** Reads `from[start, end)`. What it returns must not refer to `from`, which dies with its batch. */
+  /** Reads `from[start, end)`. What it returns must not refer to `from`: its memory is written over by later batches. */
   read(from: Buffer, start: number, end: number, topic: string, headers: Headers): MaybePromise<T>
   /**
    * Values are strings, numbers, bigints or booleans, and two are `===` exactly when their bytes are equal: a Map may

@@ -470,6 +470,42 @@ export function clientContract(name: string, start: () => Promise<Target>): void
       await Promise.all([fetcher.close(), producer.close()])
     })
 
+    test.each([{ walked: true }, { walked: false }])(
+      'fetcher: a large response is written over once all of it is given back as walked ($walked), and never before',
+      async ({ walked }) => {
+        const topic = await topicOf(1)
+        const producer = await producerOf()
+        const rounds = 8
+        for (let round = 0; round < rounds; round++)
+          await producer.produce([batch(topic, 0, [String(round).repeat(150_000)])])
+        const memory = new Set<ArrayBufferLike>()
+        const chunks: FetchedChunk[] = []
+        const values = new Inbox<string>()
+        const { fetcher } = reader(client, {
+          onChunk(chunk) {
+            memory.add(chunk.buffer.buffer)
+            chunks.push(chunk)
+            for (const { value } of readAll(chunk)) values.put(value)
+            chunk.release(walked)
+          },
+        })
+        fetcher.add({ topic, partition: 0 }, 0)
+        const all = await values.until(({ length }) => length === rounds)
+        expect(all.map((value) => `${value[0]} ${value.length}`)).toEqual(
+          Array.from({ length: rounds }, (_, round) => `${round} 150000`),
+        )
+        expect(chunks.length).toBeGreaterThan(3)
+        if (walked) {
+          expect(memory.size).toBeLessThan(3)
+        } else {
+          expect(memory.size).toBe(chunks.length)
+          // Each can still be read.
+          expect(chunks.flatMap(readAll).map(({ value }) => value)).toEqual(all)
+        }
+        await Promise.all([fetcher.close(), producer.close()])
+      },
+    )
+
     test('fetcher: an offset out of range goes where the policy says, or is an error', async () => {
       const topic = await topicOf(1)
       const producer = await producerOf()
