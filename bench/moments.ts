@@ -100,7 +100,12 @@ function steady(cluster: Cluster, { inputs, output }: Job, recordsPerSecond: num
   })
 }
 
-export type Stall = Usage & { readonly joinMs: number; readonly leaveMs: number }
+export type Stall = Usage & {
+  /** With nothing going on: what the machine does to any result. */
+  readonly quietMs: number
+  readonly joinMs: number
+  readonly leaveMs: number
+}
 
 /** The oldest result that arrives while a second copy, with a standby of each task, joins and then leaves. */
 export function measureRebalance(
@@ -121,6 +126,8 @@ export function measureRebalance(
       load = await steady(cluster, job, recordsPerSecond)
       await wait(warmUpMs)
       load.takeAges()
+      await wait(warmUpMs)
+      const quietMs = percentile(load.takeAges(), 1)
       const joins = await startSystem(system, { ...job, stateDir: second })
       comes.push(joins)
       await joins.running()
@@ -132,7 +139,7 @@ export function measureRebalance(
       const usage = stays.usage
       await load.stop(drainMs)
       await stays.finish()
-      return { ...usage, joinMs, leaveMs }
+      return { ...usage, quietMs, joinMs, leaveMs }
     } finally {
       await load?.close()
       await Promise.all([stays, ...comes].map((subject) => subject.kill()))

@@ -98,7 +98,7 @@ export class SystemProcess {
   }
 
   /** When its tasks ran. */
-  async running(timeoutMs = 60_000): Promise<number> {
+  async running(timeoutMs = 180_000): Promise<number> {
     const [, at] = await this.said(/^RUNNING (\d+)/, timeoutMs)
     return Number(at)
   }
