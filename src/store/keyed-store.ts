@@ -65,11 +65,10 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     if ((handle.flags & flag.detached) !== 0) live = this.#adopt(handle)
     if ((live.value === null) !== (value === null)) this.notes.count += value === null ? -1 : 1
     live.value = value
-    live.timestamp = value === null ? -1 : timestamp
     live.changedAt = timestamp
     if (live !== handle) {
       handle.value = value
-      handle.timestamp = live.timestamp
+      handle.changedAt = timestamp
     }
     if ((live.flags & flag.dirty) === 0) this.markDirty(live)
     if (this.cached) this.touch(live, headers)
@@ -312,8 +311,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   #fillWith(entry: LiveEntry, row: Buffer, value: unknown): MaybePromise<void> {
     entry.value = value
-    entry.timestamp = int64At(row, 0)
-    entry.changedAt = entry.timestamp
+    entry.changedAt = int64At(row, 0)
     entry.size = row.length - timestampBytes
     entry.flags |= known | flag.existed
     return this.keepsOld ? this.keep(entry) : undefined

@@ -78,9 +78,7 @@ export class Touch {
 export class LiveEntry<K = unknown, V = unknown> extends Slot {
   readonly key: K
   readonly start: number
-  readonly end: number
   value: V | null = null
-  timestamp = -1
   /** What the changelog record of the last change carries, also of a removal. */
   changedAt = -1
   /** The key in an index: the key itself where it is primitive, else the text of its bytes. */
@@ -90,13 +88,23 @@ export class LiveEntry<K = unknown, V = unknown> extends Slot {
   /** Number of insertion, where a key and start have several values. */
   readonly sequence: number
   touch: Touch | null = null
+  // Not the end: numbers beyond 31 bits are objects of their own, and there are millions of entries.
+  readonly #length: number
 
   constructor(key: K, id: unknown, start: number, end: number, sequence: number) {
     super()
     this.key = key
     this.id = id
     this.start = start
-    this.end = end
+    this.#length = end - start
     this.sequence = sequence
+  }
+
+  get end(): number {
+    return this.start + this.#length
+  }
+
+  get timestamp(): number {
+    return this.value === null ? -1 : this.changedAt
   }
 }

@@ -540,8 +540,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   #fillWith(entry: LiveEntry, row: Buffer, value: unknown): MaybePromise<void> {
     entry.value = value
-    entry.timestamp = int64At(row, 0)
-    entry.changedAt = entry.timestamp
+    entry.changedAt = int64At(row, 0)
     entry.size = row.length - timestampBytes
     entry.flags |= known | flag.existed
     return this.keepsOld ? this.keep(entry) : undefined
@@ -731,11 +730,10 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     }
     if ((live.value === null) !== (value === null)) this.notes.count += value === null ? -1 : 1
     live.value = value
-    live.timestamp = value === null ? -1 : timestamp
     live.changedAt = timestamp
     if (live !== handle) {
       handle.value = value
-      handle.timestamp = live.timestamp
+      handle.changedAt = timestamp
     }
     // Even a removal is logged then, so that whoever restores knows of the time.
     if (advances) live.flags |= flag.logged
