@@ -31,7 +31,9 @@ const hollowMax = 10_000
 
 type Bucket = {
   /** Sorted by time, then discriminator. */
-  entries: LiveEntry[]
+  readonly entries: LiveEntry[]
+  /** The last of them: the one that is asked for most, without a way through the list. */
+  latest: LiveEntry | undefined
   floor: number
 }
 
@@ -154,7 +156,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     }
     const bucket = this.#buckets.get(id)
     if (bucket !== undefined) {
-      const entry = this.#seek(bucket.entries, time, discriminator)
+      const entry = this.#seek(bucket, time, discriminator)
       if (entry !== undefined) {
         entry.flags |= flag.used
         return entry
@@ -174,7 +176,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     const time = this.timeOf(handle)
     if (!this.isLive(time)) return null
     const bucket = this.#buckets.get(handle.id)
-    const there = bucket && this.#seek(bucket.entries, time, this.discriminatorOf(handle))
+    const there = bucket && this.#seek(bucket, time, this.discriminatorOf(handle))
     if (there !== undefined) {
       // A hidden entry starts over: nobody downstream knows of what was there.
       if ((handle.flags & flag.hidden) !== 0) {
@@ -192,12 +194,14 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     const bucket = this.#buckets.get(entry.id)
     if (bucket === undefined) {
       // A list of one has room for one; an empty one would make room for many at the first push.
-      this.#buckets.set(entry.id, { entries: [entry], floor: this.#floor })
+      this.#buckets.set(entry.id, { entries: [entry], latest: entry, floor: this.#floor })
     } else {
-      const { entries } = bucket
-      const last = entries[entries.length - 1]
-      if (last === undefined || this.#compare(last, entry) < 0) entries.push(entry)
-      else entries.splice(this.#position(entries, this.timeOf(entry), this.discriminatorOf(entry)), 0, entry)
+      const { entries, latest } = bucket
+      if (latest === undefined || this.#compare(latest, entry) < 0) {
+        entries.push(entry)
+        bucket.latest = entry
+      } else
+        entries.splice(this.#position(entries, this.timeOf(entry), this.discriminatorOf(entry)), 0, entry)
     }
     this.groups.add(this.timeOf(entry), entry)
     this.track(entry)
@@ -210,6 +214,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
       const index = this.#position(entries, this.timeOf(entry), this.discriminatorOf(entry))
       assert(entries[index] === entry, `${this.name}: an attached entry is in its bucket`)
       entries.splice(index, 1)
+      if (bucket.latest === entry) bucket.latest = entries[entries.length - 1]
       // What an empty one knows can be read again.
       if (entries.length === 0) this.#buckets.delete(entry.id)
     }
@@ -298,11 +303,10 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     return low
   }
 
-  #seek(entries: readonly LiveEntry[], time: number, discriminator: number): LiveEntry | undefined {
-    const last = entries[entries.length - 1] as LiveEntry | undefined
-    if (last === undefined) return undefined
-    const order = this.timeOf(last) - time || this.discriminatorOf(last) - discriminator
-    if (order === 0) return last
+  #seek({ entries, latest }: Bucket, time: number, discriminator: number): LiveEntry | undefined {
+    if (latest === undefined) return undefined
+    const order = this.timeOf(latest) - time || this.discriminatorOf(latest) - discriminator
+    if (order === 0) return latest
     if (order < 0) return undefined
     const entry = entries[this.#position(entries, time, discriminator)]
     return entry !== undefined && this.timeOf(entry) === time && this.discriminatorOf(entry) === discriminator
@@ -453,8 +457,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     const id = this.idOf(key)
     if (isPromise(id)) return
     const bucket = this.#buckets.get(id)
-    if (bucket !== undefined && (time >= bucket.floor || this.#seek(bucket.entries, time, 0) !== undefined))
-      return
+    if (bucket !== undefined && (time >= bucket.floor || this.#seek(bucket, time, 0) !== undefined)) return
     this.#wanted.push({ key, id, time, discriminator: 0 })
   }
 
@@ -521,7 +524,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   #enter(entry: LiveEntry): LiveEntry {
     const time = this.timeOf(entry)
     const bucket = this.#buckets.get(entry.id)
-    const there = bucket && this.#seek(bucket.entries, time, this.discriminatorOf(entry))
+    const there = bucket && this.#seek(bucket, time, this.discriminatorOf(entry))
     if (there !== undefined) return there
     if (!this.isLive(time)) {
       entry.flags |= flag.detached | flag.hidden
@@ -591,7 +594,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
       let bucket = this.#buckets.get(id)
       if (bucket === undefined) {
         if (this.#hollow.length >= hollowMax) this.#dropHollow()
-        bucket = { entries: [], floor: this.#floor }
+        bucket = { entries: [], latest: undefined, floor: this.#floor }
         this.#buckets.set(id, bucket)
         this.#hollow.push(id)
       }
@@ -698,7 +701,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     return chain(this.codec.read(bytes, 0, keyEnd), (key) => {
       const id = this.codec.idAt(key, bytes, 0, keyEnd)
       const bucket = this.#buckets.get(id)
-      const there = bucket && this.#seek(bucket.entries, time, discriminator)
+      const there = bucket && this.#seek(bucket, time, discriminator)
       if (there !== undefined) {
         if (there.value !== null) this.notes.count--
         this.forget(there)
