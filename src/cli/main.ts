@@ -13,4 +13,6 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 })
 void runCommand(process.argv.slice(2), io).then((code) => {
   process.exitCode = code
+  // The command has ended. What it gave up waiting for, such as a request to a mute broker, must not go on for it.
+  setTimeout(() => process.exit(), 1_000).unref()
 })

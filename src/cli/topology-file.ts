@@ -5,7 +5,7 @@
  *   export config    settings of its own; a configuration file, the environment and flags are stronger
  *   export generate  made-up input for `millrace dev` (testing/generator.ts)
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { StreamsError } from '../base/errors.ts'
@@ -93,7 +93,10 @@ export async function loadConfigFile(
     throw new UsageError(`--config ${named}: there is no such file in ${cwd}`)
   }
   if (extname(path) !== '.json') {
-    const module = await loadModule(pathToFileURL(path), path)
+    const url = pathToFileURL(path)
+    // As it is now: `run` reads it again when it changes.
+    url.search = `?millrace=${statSync(path).mtimeMs}`
+    const module = await loadModule(url, path)
     if (!isPlainObject(module['default']))
       throw new UsageError(`${path}: its default export must be an object of settings`)
     return { path, values: module['default'] }

@@ -1,6 +1,6 @@
 /**
- * `millrace run` as a process of its own, the way a container runs it: compiled, with a TypeScript topology in two worker
- * threads, ended by signals.
+ * The command as a process of its own, the way a container runs it: compiled, with TypeScript topologies straight from
+ * source, ended by signals, told of files that change.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -35,7 +35,7 @@ beforeAll(async () => {
     'src/cli/typescript-hooks.ts',
     'src/runtime/worker.ts',
   ])
-}, 60_000)
+}, 120_000)
 afterAll(async () => {
   for (const child of started) child.kill('SIGKILL')
   for (const path of [built, folder]) await rm(path, { recursive: true, force: true })
@@ -48,23 +48,12 @@ class Running {
   readonly ended: Promise<number | null>
   readonly #waiting = new Set<() => void>()
 
-  constructor(world: World, file: string) {
-    const args = [join(built, 'src/cli/main.js'), 'run', file, '--brokers', world.kafka.address]
-    this.child = spawn(
-      process.execPath,
-      [
-        ...args,
-        '--application-id',
-        'app',
-        '--state-dir',
-        world.stateDir,
-        '--threads',
-        '2',
-        '--http-port',
-        '0',
-      ],
-      { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] },
-    )
+  constructor(args: readonly string[], options: { readonly env?: Readonly<Record<string, string>> } = {}) {
+    this.child = spawn(process.execPath, [join(built, 'src/cli/main.js'), ...args], {
+      cwd: folder,
+      env: { ...process.env, ...options.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     started.push(this.child)
     for (const stream of [this.child.stdout, this.child.stderr])
       stream?.on('data', (bytes: Buffer) => {
@@ -74,10 +63,10 @@ class Running {
     this.ended = new Promise((resolve) => this.child.once('close', resolve))
   }
 
-  async says(text: string): Promise<void> {
+  async says(text: string | RegExp): Promise<void> {
     const heard = new Promise<void>((resolve) => {
       const check = () => {
-        if (!this.output.includes(text)) return
+        if (typeof text === 'string' ? !this.output.includes(text) : !text.test(this.output)) return
         this.#waiting.delete(check)
         resolve()
       }
@@ -91,13 +80,28 @@ class Running {
   }
 }
 
+const runArgs = (world: World, file: string, threads = 2): readonly string[] => [
+  'run',
+  file,
+  '--brokers',
+  world.kafka.address,
+  '--application-id',
+  'app',
+  '--state-dir',
+  world.stateDir,
+  '--threads',
+  `${threads}`,
+  '--http-port',
+  '0',
+]
+
 test('process: two threads count, SIGTERM commits, leaves and exits 0', async () => {
   await using world = await World.open({ events: 4, counts: 2 })
   await world.input(500, 'events', 4)
   await writeFile(join(folder, 'letters.ts'), topology('(value: string): string => value'))
-  const running = new Running(world, 'letters.ts')
+  const running = new Running(runArgs(world, 'letters.ts'))
   await running.says('http service on ')
-  await world.settled('letters', 30_000)
+  await world.settled('letters', 90_000)
   const address = /http service on (http:[^\s"]+)/.exec(running.output)?.[1]
   expect((await fetch(`${address}/ready`)).status).toBe(200)
   const metrics = await (await fetch(`${address}/metrics`)).text()
@@ -110,7 +114,7 @@ test('process: two threads count, SIGTERM commits, leaves and exits 0', async ()
   expect(await running.ended).toBe(0)
   expect(performance.now() - asked).toBeLessThan(10_000)
   expect(running.output).toContain('SIGTERM: finishing')
-}, 60_000)
+}, 120_000)
 
 test('process: a topology that hangs, a second signal ends it at once', async () => {
   await using world = await World.open({ events: 4, counts: 2 })
@@ -119,7 +123,7 @@ test('process: a topology that hangs, a second signal ends it at once', async ()
     join(folder, 'hangs.ts'),
     topology("(value: string): Promise<string> => { console.log('hangs'); return new Promise(() => {}) }"),
   )
-  const running = new Running(world, 'hangs.ts')
+  const running = new Running(runArgs(world, 'hangs.ts'))
   await running.says('hangs')
   running.child.kill('SIGTERM')
   await running.says('SIGTERM: finishing')
@@ -127,4 +131,91 @@ test('process: a topology that hangs, a second signal ends it at once', async ()
   running.child.kill('SIGTERM')
   expect(await running.ended).toBe(1)
   expect(performance.now() - asked).toBeLessThan(5_000)
-}, 60_000)
+}, 120_000)
+
+test('process: SIGINT while state is restored, and the broker is mute, it ends with 0 within the grace time', async () => {
+  await using world = await World.open({ events: 4, counts: 2 })
+  await world.input(200, 'events', 4)
+  await writeFile(join(folder, 'letters.ts'), topology('(value: string): string => value'))
+  const first = new Running(runArgs(world, 'letters.ts', 1))
+  await first.says('http service on ')
+  await world.settled('letters', 90_000)
+  first.child.kill('SIGTERM')
+  expect(await first.ended).toBe(0)
+  await rm(world.stateDir, { recursive: true })
+  // What is fetched first is a changelog; nothing of it comes.
+  let restoring = (): void => {}
+  const asked = new Promise<void>((resolve) => {
+    restoring = resolve
+  })
+  world.kafka.intercept('fetch', () => {
+    restoring()
+    return 'drop'
+  })
+  const second = new Running([...runArgs(world, 'letters.ts', 1), '--close-timeout-ms', '2s'])
+  await asked
+  const since = performance.now()
+  second.child.kill('SIGINT')
+  expect(await second.ended, second.output).toBe(0)
+  expect(performance.now() - since).toBeLessThan(10_000)
+}, 120_000)
+
+test.each([
+  ['kafka', ['kafka', '--port', '0'], 'Kafka on'],
+  ['tail', ['tail', 'events'], ' k0 '],
+  ['reprocess', ['reprocess', 'letters.ts', '--application-id', 'app'], 'caught up'],
+  ['dev', ['dev', 'letters.ts', '--application-id', 'app', '--http-port', '0'], 'lag 0'],
+] as const)(
+  'process: %s, SIGINT ends it with 0',
+  async (name, args, text) => {
+    await using world = await World.open({ events: 1, counts: 1 })
+    await world.input(10, 'events', 1)
+    await writeFile(join(folder, 'letters.ts'), topology('(value: string): string => value'))
+    const brokers = name === 'kafka' || name === 'dev' ? [] : ['--brokers', world.kafka.address]
+    const more = name === 'tail' ? ['--from', 'beginning'] : []
+    const running = new Running([...args, ...brokers, ...more], {
+      env: { MILLRACE_STATE_DIR: world.stateDir },
+    })
+    await running.says(text)
+    running.child.kill('SIGINT')
+    expect(await running.ended, running.output).toBe(0)
+  },
+  120_000,
+)
+
+test('process: the configuration file changes, the log level at once; the rest waits; mistakes change nothing', async () => {
+  await using world = await World.open({ events: 1, counts: 1 })
+  await writeFile(join(folder, 'letters.ts'), topology('(value: string): string => value'))
+  const config = join(folder, 'live.json')
+  await writeFile(config, '{ "logLevel": "info" }')
+  const running = new Running([...runArgs(world, 'letters.ts', 1), '--config', 'live.json'])
+  await running.says('http service on ')
+  await writeFile(config, '{ "logLevel": "warn", "commitIntervalMs": 500 }')
+  await running.says('taken over at the next start: commitIntervalMs')
+  // It is said at the level that was left.
+  expect(running.output).not.toContain('taken over from the configuration file')
+  await writeFile(config, '{ "logLevl": "info" }')
+  await running.says('has mistakes and was not taken over')
+  await running.says('did you mean logLevel?')
+  await writeFile(config, '{ "logLevel": "info" }')
+  await running.says('taken over from the configuration file: logLevel')
+  running.child.kill('SIGTERM')
+  expect(await running.ended).toBe(0)
+  expect(running.output).toContain('SIGTERM: finishing')
+}, 120_000)
+
+test('process: dev, the file changes and the new version runs; one that is broken does not', async () => {
+  const source = (mapper: string) =>
+    `${topology(mapper)}\nexport const generate = function* () { for (;;) yield { topic: 'events', key: 'k', value: 'apple' } }\n`
+  const file = join(folder, 'changing.ts')
+  await writeFile(file, source('(value: string): string => value'))
+  const running = new Running(['dev', 'changing.ts', '--application-id', 'changing', '--http-port', '0'])
+  await running.says(/counts +a = \d/)
+  await writeFile(file, 'export const nothing = 1')
+  await running.says('changing.ts was not taken over: changing.ts: there is no default export')
+  await writeFile(file, source("(value: string): string => 'pear' + value"))
+  await running.says(/changing\.ts changed, and runs since/)
+  await running.says(/counts +p = \d/)
+  running.child.kill('SIGTERM')
+  expect(await running.ended).toBe(0)
+}, 120_000)

@@ -35,8 +35,10 @@ const linesPerSecondMax = 8
 export async function run(io: Io, given: Given, file: string): Promise<ExitCode> {
   const forMs = given['for'] === undefined ? null : durationMs(given['for'] as Duration, '--for')
   const kept = given['dir'] as string | undefined
-  const folder = kept === undefined ? await mkdtemp(join(tmpdir(), 'millrace-dev-')) : resolve(io.cwd, kept)
   const first = await loadTopologyFile(io.cwd, file)
+  // Before anything is printed: who reads it may send a signal before the next statement runs.
+  const signal = untilSignal(io)
+  const folder = kept === undefined ? await mkdtemp(join(tmpdir(), 'millrace-dev-')) : resolve(io.cwd, kept)
   const kafka = await EmbeddedKafka.start({
     port: given['kafkaPort'] as number,
     autoCreateTopics: false,
@@ -46,7 +48,7 @@ export async function run(io: Io, given: Given, file: string): Promise<ExitCode>
   try {
     await development.start(first)
     const timer: Promise<unknown>[] = forMs === null ? [] : [new Promise((done) => setTimeout(done, forMs))]
-    await untilSignal(io, Promise.race([development.failed, ...timer]))
+    await Promise.race([signal, development.failed, ...timer])
   } finally {
     await development.stop()
     await kafka.stop()

@@ -7,6 +7,8 @@ import { untilSignal } from '../signals.ts'
 export async function run(io: Io, given: Readonly<Record<string, unknown>>): Promise<ExitCode> {
   const topics = Object.fromEntries((given['topic'] as readonly string[]).map(topicOf))
   const dir = given['dir'] as string | undefined
+  // Before anything is printed: who reads it may send a signal before the next statement runs.
+  const ended = untilSignal(io)
   const kafka = await EmbeddedKafka.start({
     port: given['port'] as number,
     topics,
@@ -18,7 +20,7 @@ export async function run(io: Io, given: Readonly<Record<string, unknown>>): Pro
       io.out(
         `Kafka on ${kafka.address}, ${dir === undefined ? 'in memory' : `data in ${dir}`}; Ctrl-C ends it\n`,
       )
-    await untilSignal(io)
+    await ended
   } finally {
     await kafka.stop()
   }

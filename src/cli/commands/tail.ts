@@ -51,7 +51,9 @@ async function tail(io: Io, given: Given, client: KafkaClient, topic: string): P
     finish = resolve
     fail = reject
   })
-  finished.catch(() => {})
+  // Before the first line is printed: who reads it may send a signal before the next statement runs.
+  const ended = untilSignal(io, finished)
+  ended.catch(() => {})
   const reader = await TopicReader.open({
     client,
     topics: [topic],
@@ -93,7 +95,7 @@ async function tail(io: Io, given: Given, client: KafkaClient, topic: string): P
       // What was read by then is printed before the end.
       void reader.caughtUp.then(() => order).then(finish)
     }
-    await untilSignal(io, finished)
+    await ended
     await order
   } finally {
     await reader.close()
