@@ -1,4 +1,5 @@
 /** What `dev` shows of a running topology, added up from the engine's hooks; rates are over the last seconds. */
+import type { DropReason } from '../base/drop.ts'
 import type { Hooks } from '../runtime/hooks.ts'
 
 export type GaugeSample = {
@@ -8,6 +9,8 @@ export type GaugeSample = {
   readonly commitMs: number
   readonly lag: number
   readonly dropped: number
+  /** Why, the most frequent first. */
+  readonly dropReasons: readonly DropReason[]
   readonly processed: number
   /** Input a second, the last seconds, oldest first. */
   readonly history: readonly number[]
@@ -24,7 +27,7 @@ export class Gauge {
   readonly #seconds = new Map<number, { input: number; output: number; commits: number; commitMs: number }>()
   readonly #startedAt: number
   #processed = 0
-  #dropped = 0
+  readonly #dropped = new Map<DropReason, number>()
 
   constructor(now: () => number) {
     this.#now = now
@@ -45,8 +48,8 @@ export class Gauge {
       taskClosed: (_thread, task) => {
         for (const id of this.#lags.keys()) if (id.startsWith(`${task} `)) this.#lags.delete(id)
       },
-      dropped: () => {
-        this.#dropped++
+      dropped: ({ reason }) => {
+        this.#dropped.set(reason, (this.#dropped.get(reason) ?? 0) + 1)
       },
     }
   }
@@ -83,13 +86,15 @@ export class Gauge {
     )
     let lag = 0
     for (const records of this.#lags.values()) lag += records
+    const drops = [...this.#dropped].sort(([, left], [, right]) => right - left)
     return {
       inputPerSecond: input / whole,
       outputPerSecond: output / whole,
       commitsPerSecond: commits / whole,
       commitMs: commits === 0 ? 0 : commitMs / commits,
       lag,
-      dropped: this.#dropped,
+      dropped: drops.reduce((sum, [, records]) => sum + records, 0),
+      dropReasons: drops.map(([reason]) => reason),
       processed: this.#processed,
       history,
     }

@@ -74,6 +74,11 @@ export class LatestResults {
   }
 }
 
+/** With the reasons: a number alone looks like a mistake, where late records are the way of the world. */
+export function droppedText({ dropped, dropReasons }: GaugeSample): string {
+  return dropped === 0 ? '0' : `${dropped} (${dropReasons.join(', ')})`
+}
+
 export function renderView(data: ViewData, columns: number, rows: number): string {
   const { gauge } = data
   const state = data.state === 'running' ? green(data.state) : yellow(data.state)
@@ -83,7 +88,7 @@ export function renderView(data: ViewData, columns: number, rows: number): strin
     `${bold('millrace')} ${bold(data.applicationId)}  ${state}  ${dim(`up ${readableSpan(data.upMs)}`)}`,
     `${dim('look at')} ${data.address}  ${dim('Kafka')} ${data.kafka}  ${dim('topology')} ${data.file}`,
     '',
-    `${dim('in')} ${bold(`${rate(gauge.inputPerSecond)}/s`)} ${spark(gauge.history)}  ${dim('out')} ${rate(gauge.outputPerSecond)}/s  ${dim('lag')} ${gauge.lag}  ${dim('commits')} ${rate(gauge.commitsPerSecond)}/s${gauge.commitMs > 0 ? dim(` of ${rate(gauge.commitMs)} ms`) : ''}  ${dim('dropped')} ${gauge.dropped}`,
+    `${dim('in')} ${bold(`${rate(gauge.inputPerSecond)}/s`)} ${spark(gauge.history)}  ${dim('out')} ${rate(gauge.outputPerSecond)}/s  ${dim('lag')} ${gauge.lag}  ${dim('commits')} ${rate(gauge.commitsPerSecond)}/s${gauge.commitMs > 0 ? dim(` of ${rate(gauge.commitMs)} ms`) : ''}  ${dim('dropped')} ${droppedText(gauge)}`,
     '',
   ]
   const foot = [

@@ -25,7 +25,7 @@ import { resolveSettings, type Settings } from '../settings.ts'
 import { untilSignal } from '../signals.ts'
 import { TopicReader } from '../topic-reader.ts'
 import { loadTopologyFile, type TopologyFile } from '../topology-file.ts'
-import { LatestResults, type Result, renderView, screen } from '../view.ts'
+import { droppedText, LatestResults, type Result, renderView, screen } from '../view.ts'
 
 type Given = Readonly<Record<string, unknown>>
 
@@ -298,14 +298,14 @@ class Development {
       return
     }
     this.#linesLeft = linesPerSecondMax
-    const { inputPerSecond, outputPerSecond, commitsPerSecond, lag, dropped } = gauge
+    const { inputPerSecond, outputPerSecond, commitsPerSecond, lag } = gauge
     if (this.#given['json'] === true) {
       const { history: _history, ...plain } = gauge
       this.#io.out(`${JSON.stringify({ event: 'rates', ...plain })}\n`)
     } else {
       const round = (value: number): number => Number(value.toPrecision(3))
       this.#io.out(
-        `${readableTime(Math.floor(now / 1000) * 1000, now)}  in ${round(inputPerSecond)}/s  out ${round(outputPerSecond)}/s  lag ${lag}  commits ${round(commitsPerSecond)}/s  dropped ${dropped}\n`,
+        `${readableTime(Math.floor(now / 1000) * 1000, now)}  in ${round(inputPerSecond)}/s  out ${round(outputPerSecond)}/s  lag ${lag}  commits ${round(commitsPerSecond)}/s  dropped ${droppedText(gauge)}\n`,
       )
       if (this.#note !== '') this.#io.out(`${this.#note}\n`)
       this.#note = ''
