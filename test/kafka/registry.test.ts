@@ -166,7 +166,7 @@ describe('schema registry: what its own client writes and reads', () => {
       }
       const subjects = (await (await fetch(`${real.url}/subjects`)).json()) as string[]
       expect(subjects).not.toContain('users-value')
-    expect(subjects).toEqual(
+      expect(subjects).toEqual(
         expect.arrayContaining([`${output}-key`, `${output}-value`, `${changelog}-value`]),
       )
     },
