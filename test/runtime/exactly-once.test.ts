@@ -361,6 +361,31 @@ test('hand-over: it waits for the commit in flight, and nothing is aborted', asy
   expect(aborts).toBe(0)
 })
 
+test('generation: one that moved in the middle of a commit is no reason to abort, it is resent with the new one', async () => {
+  await using world = await World.open({ events: 4, counts: 2 })
+  let aborts = 0
+  const one = world.app(
+    countTopology(),
+    { clientId: 'one', stateDir: `${world.stateDir}/one` },
+    { commitFailed: () => void aborts++ },
+  )
+  await one.start()
+  await world.input(100, 'events', 4)
+  await world.settled()
+  const before = one.status().member?.generation as number
+  let refused = 0
+  using _refusal = world.kafka.intercept('txnOffsetCommit', ({ clientId, body }) => {
+    if (clientId !== 'one' || body.generationId > before) return undefined
+    refused++
+    return { error: 'ILLEGAL_GENERATION' }
+  })
+  await world.input(100, 'events', 4)
+  await until(() => refused > 0)
+  await world.app(countTopology(), { clientId: 'two', stateDir: `${world.stateDir}/two` }).start()
+  await world.settled()
+  expect(aborts).toBe(0)
+})
+
 test('fence: whoever takes over the tasks of a silent member ends its open transaction at once', async () => {
   await using world = await World.open({ events: 4, counts: 2 })
   const config = { acceptableRecoveryLag: 1_000_000, transactionTimeoutMs: 60_000 }

@@ -45,7 +45,7 @@ function topology(): Topology {
 }
 
 test.skipIf(!mounted)(
-  `full disk${why}: the thread stops with the cause, and committed state stays whole`,
+  `full disk: the thread stops with the cause, and committed state stays whole${why}`,
   async () => {
     await using world = await World.open({ events: 2, out: 1 })
     const config = { stateDir: folder, persistIntervalMs: 10, cacheMaxBytes: 0 }

@@ -10,7 +10,7 @@ import type { Millrace } from '../../src/runtime/application.ts'
 import type { Hooks } from '../../src/runtime/hooks.ts'
 import type { Config } from '../../src/runtime/options.ts'
 import { compile } from '../chaos/compile.ts'
-import { World } from './scenario.ts'
+import { until, World } from './scenario.ts'
 
 let folder = ''
 let module: URL
@@ -117,3 +117,36 @@ test('watchdog: an endless loop is named by task, topic, partition and offset, a
     delete process.env['TRAP']
   }
 }, 40_000)
+
+test('watchdog: a thread that is ended in the middle of a commit is fenced, nobody waits for its transaction', async () => {
+  process.env['TRAP'] = 'armed'
+  try {
+    await using world = await World.open({ events: 2, counts: 2 })
+    await running(world, { maxPollIntervalMs: 1_000, transactionTimeoutMs: 60_000 })
+    await world.input(100)
+    await world.settled()
+    let release: () => void = () => undefined
+    const released = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    let held = 0
+    const commits = world.kafka.intercept('endTxn', async ({ clientId }) => {
+      if (clientId !== 'app') return undefined
+      held++
+      await released
+      return 'drop'
+    })
+    await world.input(100)
+    await until(() => held === 2)
+    lines.length = 0
+    await world.one('k0', 'loop for ever')
+    delete process.env['TRAP']
+    await until(() => lines.some((line) => line.includes('is on one record for more than')))
+    commits.remove()
+    release()
+    await world.input(100)
+    await world.settled('windows', 20_000)
+  } finally {
+    delete process.env['TRAP']
+  }
+}, 60_000)
