@@ -52,6 +52,11 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     return noHeaders
   }
 
+  /** A removal is a row of the engine, too. */
+  protected get keepsRemovals(): boolean {
+    return false
+  }
+
   /** The slot as the engine keeps it: its timestamp and its bytes. */
   protected persistSlot(slot: S, layers: Layers, batch: EngineBatch, to: ByteWriter): void {
     // What came and went since the engine was written last leaves no trace there.
@@ -233,6 +238,12 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
       this.#pendingBytes += this.#flyingBytes
       for (const slot of slots) {
         const layers = slot.layers as Layers
+        if (layers.flyingStart < 0 && this.#cameAndWent(slot)) {
+          slot.flags &= ~(flag.flying | flag.pending)
+          slot.layers = null
+          this.#releaseIfClean(slot)
+          continue
+        }
         layers.settled = layers.flying
         layers.settledStart = layers.flyingStart
         layers.settledEnd = layers.flyingEnd
@@ -249,11 +260,15 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     super.persistInto(batch, to)
     assert(this.#writing.length === 0, `${this.name}: one write to the engine at a time`)
     const slots = this.#pending
+    const writing: S[] = []
     this.#pending = []
-    this.#writing = slots
+    this.#writing = writing
     this.#writingBytes = this.#pendingBytes
     this.#pendingBytes = 0
     for (const slot of slots) {
+      // It went since, or stands here twice.
+      if ((slot.flags & flag.pending) === 0) continue
+      writing.push(slot)
       const layers = slot.layers as Layers
       this.persistSlot(slot, layers, batch, to)
       slot.flags = (slot.flags & ~flag.pending) | flag.writing
@@ -263,7 +278,9 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
 
   override overlayInto(batch: EngineBatch, to: ByteWriter): void {
     for (const slot of this.#writing) this.persistSlot(slot, slot.layers as Layers, batch, to)
-    for (const slot of this.#pending) this.persistSlot(slot, slot.layers as Layers, batch, to)
+    for (const slot of this.#pending) {
+      if ((slot.flags & flag.pending) !== 0) this.persistSlot(slot, slot.layers as Layers, batch, to)
+    }
   }
 
   override persisted(): void {
@@ -304,6 +321,11 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     this.#touched = []
     this.#dirtyBytes = this.#flyingBytes = this.#pendingBytes = this.#writingBytes = 0
     super.reset()
+  }
+
+  /** Removed before the engine was told of it: nothing is left to write. */
+  #cameAndWent(slot: S): boolean {
+    return !this.keepsRemovals && (slot.flags & (flag.stored | flag.writing)) === 0
   }
 
   #releaseIfClean(slot: S): void {

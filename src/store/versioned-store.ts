@@ -252,6 +252,10 @@ export class VersionedEntries extends LayeredStore<VersionSlot> implements Versi
     to.int64(slot.timestamp)
   }
 
+  protected override get keepsRemovals(): boolean {
+    return true
+  }
+
   protected override persistSlot(
     slot: VersionSlot,
     layers: Layers,
