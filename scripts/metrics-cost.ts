@@ -73,6 +73,15 @@ async function fill(): Promise<void> {
   await producer.close()
 }
 
+/** Topics and groups of this run. */
+async function clean(): Promise<void> {
+  const { admin } = client
+  const topics = (await admin.topics()).map(({ name }) => name).filter((name) => name.startsWith(run))
+  if (topics.length > 0) await admin.deleteTopics(topics)
+  for (const { groupId } of await admin.groups())
+    if (groupId.startsWith(run)) await admin.deleteGroup(groupId)
+}
+
 /** CPU seconds until everything is committed. */
 async function measure(withMetrics: boolean, round: number): Promise<number> {
   const applicationId = `${run}-${round}-${withMetrics ? 'on' : 'off'}`
@@ -104,7 +113,6 @@ async function measure(withMetrics: boolean, round: number): Promise<number> {
   }
   const { user, system } = process.cpuUsage(before)
   await app.close()
-  await client.admin.deleteTopics([`${applicationId}-counts-changelog`])
   return (user + system) / 1e6
 }
 
@@ -178,7 +186,7 @@ try {
     )
   }
 } finally {
-  await client.admin.deleteTopics([input, output]).catch(() => undefined)
+  await clean().catch((error: unknown) => console.error(`not cleaned: ${String(error)}`))
   await client.close()
   await rm(stateDir, { recursive: true, force: true })
 }

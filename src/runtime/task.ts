@@ -709,6 +709,8 @@ export class Task implements TaskContext {
     try {
       await chain(this.#bound?.close() as MaybePromise<void>, () => undefined)
     } finally {
+      // All is committed, and no other task wrote these changelogs.
+      if (how === 'clean') this.state.confirm()
       await this.state.close(how)
     }
   }

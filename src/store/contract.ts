@@ -322,6 +322,11 @@ export type TaskState = {
   settledOffset(store: string): number | null
   /** Applies changelog records straight to the engine, below everything live. Not while processing. */
   restore(store: string, records: Iterable<ChangelogRecord>, nextOffset: number): MaybePromise<void>
+  /**
+   * Nobody else has written the changelogs: what is settled is all of them, as of now. Persisted next, it makes state
+   * that was not changed for long as young as it is good.
+   */
+  confirm(): void
   /** Makes room in the cache, by letting clean entries go. */
   trim(bytesMax: number): void
   /** Dirty: nothing but what is persisted survives. Clean: settled state is persisted first. */

@@ -131,9 +131,9 @@ class LayeredState implements TaskState {
   readonly #tally = new Tally()
   readonly #stores = new Map<string, AnyStore>()
   readonly #positions = new Map<string, Position>()
-  /** As of what is settled; those not persisted yet are in `#newInputs`. */
   readonly #inputs = new Map<string, readonly number[]>()
-  readonly #newInputs = new Set<string>()
+  /** Stores whose row 'at/' is to be written, though none of theirs is. */
+  readonly #moved = new Set<string>()
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #scratch = new ByteWriter(4096)
@@ -373,11 +373,18 @@ class LayeredState implements TaskState {
   setInputs(name: string, positions: readonly number[]): void {
     assert(!this.#isFlying, 'inputs are those of settled state')
     this.#inputs.set(name, positions)
-    this.#newInputs.add(name)
+    this.#moved.add(name)
+  }
+
+  confirm(): void {
+    for (const { name, spec, settledOffset } of this.#list) {
+      // What others write to a source topic is not known here.
+      if (spec.changelog?.sourceTopic === null && settledOffset !== null) this.#moved.add(name)
+    }
   }
 
   #hasNews(store: AnyStore): boolean {
-    return !store.pinned && (store.hasPending || this.#newInputs.has(store.name))
+    return !store.pinned && (store.hasPending || this.#moved.has(store.name))
   }
 
   persist(): Promise<void> {
@@ -394,7 +401,7 @@ class LayeredState implements TaskState {
     const positions: [string, Position][] = []
     for (const store of this.#list) {
       if (!this.#hasNews(store)) continue
-      this.#newInputs.delete(store.name)
+      this.#moved.delete(store.name)
       store.persistInto(batch, this.#scratch)
       const position = this.#positionOf(store)
       this.#putReserved(batch, `at/${store.name}`, position)
@@ -585,7 +592,7 @@ class LayeredState implements TaskState {
       store.reset()
       this.#positions.set(store.name, nothing)
       this.#inputs.delete(store.name)
-      this.#newInputs.delete(store.name)
+      this.#moved.delete(store.name)
     }
     if (name === undefined) this.#isFlying = false
   }

@@ -228,6 +228,27 @@ test('folder: positions carry the id of the topic and the time of the last write
   expect(state.positions()).toEqual([{ store: 's', offset: 1, topicId: 'id of s', persistedAt: 5000 }])
 })
 
+test('folder: state that was not changed for long is confirmed where nobody else can have changed it', async () => {
+  const logs = new Changelogs()
+  let now = 5_000
+  const clock = { now: () => now, after: () => ({ cancel() {} }) }
+  await fill(await start({ clock }, logs), logs)
+  const persistedAt = async (how: 'confirmed' | 'only read') => {
+    const state = await start({ clock }, logs)
+    if (how === 'confirmed') state.confirm()
+    await state.close('clean')
+    const again = await start({ clock }, logs)
+    const [position] = again.positions()
+    expect(position?.offset).toBe(1)
+    expect(await (again.store('s') as KeyValueStore).get('a')).not.toBe(null)
+    await again.close('dirty')
+    return position?.persistedAt
+  }
+  now = 200_000_000
+  expect(await persistedAt('only read')).toBe(5_000)
+  expect(await persistedAt('confirmed')).toBe(200_000_000)
+})
+
 test('folder: left-over ones are cleaned, those in use, young, or not ours stay', async () => {
   for (const taskId of ['0_0', '0_1', '0_2', '0_3']) await (await start({ taskId })).close('clean')
   const kept = await start({ taskId: '0_1' })
