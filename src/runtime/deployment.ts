@@ -156,7 +156,7 @@ export function isFinal(error: unknown): error is StreamsError {
 /** Its own changelogs and its internal topics: a topic of others that serves as changelog is not ours to miss. */
 function topicsOf(record: TopologyRecord): ReadonlySet<string> {
   const names = new Set(record.topics.map(({ name }) => name))
-  for (const { changelog, fromSource } of record.stores)
-    if (changelog !== null && !fromSource) names.add(changelog)
+  for (const { changelog, fromSource, partitions } of record.stores)
+    if (changelog !== null && !fromSource && partitions > 0) names.add(changelog)
   return names
 }

@@ -64,7 +64,6 @@ export type GroupOptions = {
 /** Who has which tasks. `peers`: null where the group is too large for everyone to know; then the leader does. */
 export type Places = { readonly peers: readonly Peer[] | null; readonly leaderEndpoint: string | null }
 
-const patternIntervalMs = 10_000
 const paceIntervalMs = 1_000
 /** Speed is that of the last so many seconds. */
 const paceSamples = 10
@@ -161,6 +160,13 @@ export class Group {
     this.#stored = await this.#options.storedTasks()
     this.#member.start()
     this.#watchPace()
+    for (const source of taskSources(graph)) {
+      if (source.pattern === null || topicsOf(source, settings.applicationId, this.#counts.keys()).length > 0)
+        continue
+      this.#options.logger.warn(
+        `source ${source.name}: no topic matches ${source.pattern} from its first character to its last; it waits for one`,
+      )
+    }
     if (taskSources(graph).some((source) => source.pattern !== null)) this.#watchPatterns()
   }
 
@@ -273,7 +279,8 @@ export class Group {
     )
     this.#options.assigned(assignment, active)
     // The cooperative protocol's second half: who gave something up joins again, so that it can be given on.
-    const gaveUp = revoked.filter((task) => before.has(task))
+    const kept = new Set(assignment.active)
+    const gaveUp = revoked.filter((task) => before.has(task) && !kept.has(task))
     if (gaveUp.length > 0) this.#member.rejoin(`gave up ${gaveUp.length} tasks`)
     this.#watchWarmups(assignment.warmup)
     if (assignment.probing) {
@@ -370,7 +377,7 @@ export class Group {
   /** Topics that match a pattern come and go: when they do, the group is asked anew. */
   #watchPatterns(): void {
     const { client, graph, settings, clock, logger } = this.#options
-    this.#patterns = clock.after(patternIntervalMs, () => {
+    this.#patterns = clock.after(settings.patternIntervalMs, () => {
       partitionCounts(client.admin, graph, settings.applicationId)
         .then((counts) => {
           const before = this.#patternTopics(this.#counts)

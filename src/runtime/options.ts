@@ -355,6 +355,13 @@ export const options = defineOptions(
       check: duration({ min: 1_000 }),
       doc: 'How long the group waits for a copy to finish its commit and join a rebalance.',
     },
+    patternIntervalMs: {
+      group: 'Group',
+      default: 10_000,
+      check: duration({ min: 100 }),
+      java: ['metadata.max.age.ms'],
+      doc: 'How often it is looked for new topics that match the pattern of a source.',
+    },
     maxPollIntervalMs: {
       group: 'Group',
       default: 300_000,

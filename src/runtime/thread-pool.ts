@@ -4,6 +4,7 @@
  * one after another, for a new assignment may arrive while threads are added or taken away.
  */
 import type { GroupIdentity } from '../kafka/client.ts'
+import { partitionKey } from './partition-key.ts'
 import type { TaskAnswer, TaskQuery } from './state-query.ts'
 import type { ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
@@ -124,8 +125,9 @@ export class ThreadPool {
     const wanted = new Map(tasks.map((task) => [task.id, task]))
     const leaving = new Map<ThreadHandle, string[]>()
     for (const [task, owner] of this.#owners) {
-      // A standby that becomes active is closed first, and opened again on the same folder.
-      if (wanted.get(task)?.role === this.#assignments.get(task)?.role) continue
+      // A standby that becomes active is closed first, and opened again on the same folder; so is a task that reads
+      // other topics than before.
+      if (isSame(wanted.get(task), this.#assignments.get(task))) continue
       leaving.set(owner, [...(leaving.get(owner) ?? []), task])
     }
     const revoked = [...leaving.values()].flat()
@@ -181,4 +183,11 @@ export class ThreadPool {
     }
     return least
   }
+}
+
+function isSame(wanted: TaskAssignment | undefined, has: TaskAssignment | undefined): boolean {
+  if (wanted === undefined || has === undefined || wanted.role !== has.role) return false
+  if (wanted.inputs.length !== has.inputs.length) return false
+  const inputs = new Set(has.inputs.map(partitionKey))
+  return wanted.inputs.every((input) => inputs.has(partitionKey(input)))
 }

@@ -269,7 +269,8 @@ function compareStore(
         `${old.changelog} holds would be misread; give the new one another name`,
     )
   }
-  if (next.partitions !== old.partitions && next.partitions > 0) {
+  // Without a partition it had no tasks, and so no state: no topic matched its pattern.
+  if (next.partitions !== old.partitions && next.partitions > 0 && old.partitions > 0) {
     return loses(
       `store ${next.name} has state in ${old.partitions} partitions, and its tasks are now ${next.partitions}: keys ` +
         `would look for it in the wrong one; go back to ${old.partitions} partitions, or reset the application`,
