@@ -407,7 +407,9 @@ class KafkaGroupMember implements GroupMember {
     }
     if (isRefusal(error, 'INCONSISTENT_GROUP_PROTOCOL')) {
       return refusal(code, what, {
-        text: `its members do not speak ${protocolName}: another kind of application uses this group id`,
+        text:
+          `its members do not speak ${protocolName}: another kind of application uses this group id. If that is Kafka ` +
+          'Streams, stop it first; closed without leaving, it stays a member until its session.timeout.ms has passed',
       })
     }
     return error

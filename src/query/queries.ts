@@ -1,6 +1,7 @@
 /** The ways in: a store of this application, of another one by the addresses of its copies, and what HTTP answers. */
 import { StreamsError } from '../base/errors.ts'
 import type { Queried } from '../runtime/application.ts'
+import { queryInvalid } from '../runtime/state-query.ts'
 import { asStreamsError } from '../runtime/stream-thread.ts'
 import type { Serde } from '../serde/serde.ts'
 import { copiesOf, describeLocal, localNetwork, storesOf } from './local.ts'
@@ -75,8 +76,9 @@ export async function connectStore<K, V>(
   serdes: StoreSerdes<K, V>,
   options: RemoteOptions = {},
 ): Promise<StateStore<K, V>> {
-  const network = await remoteNetwork(addresses, connectMs, options)
-  await storeInfo(network, name, connectMs)
+  const timeoutMs = options.connectTimeoutMs ?? connectMs
+  const network = await remoteNetwork(addresses, timeoutMs, options)
+  await storeInfo(network, name, timeoutMs)
   return new StateStore(network, name, serdes.keySerde, serdes.valueSerde)
 }
 
@@ -155,7 +157,11 @@ async function show(
 /** As it stands in an address: text for text keys, numbers for numbers, JSON for all others. */
 function keyFrom(text: string, info: StoreInfo | undefined): unknown {
   const serde = info?.keySerde ?? ''
-  if (serde === 'long') return BigInt(/^-?\d+$/.test(text) ? text : 'x')
+  if (serde === 'bigint') {
+    if (/^-?\d{1,19}$/.test(text)) return BigInt(text)
+    const name = info?.name ?? ''
+    throw queryInvalid(`store ${name}: ${JSON.stringify(text.slice(0, 40))} is no key of type ${serde}`, name)
+  }
   if (serde === 'string' || serde === 'uuid') return text
   try {
     return JSON.parse(text)

@@ -7,6 +7,8 @@ import { readAnswer, readError, unreachable, writeQuery } from './wire.ts'
 export type RemoteOptions = {
   /** Of the copies' HTTP services. */
   readonly token?: string | null
+  /** Of finding the first copy that answers; default 5,000. */
+  readonly connectTimeoutMs?: number
 }
 
 /** What /state tells of a copy. */
@@ -35,9 +37,7 @@ async function get(endpoint: string, path: string, timeoutMs: number, token: str
       redirect: 'error',
       headers: token === null ? {} : { authorization: `Bearer ${token}` },
     })
-    if (Number(response.headers.get('content-length') ?? 0) > replyBytesMax)
-      throw new Error('its answer is too long')
-    text = await response.text()
+    text = await textOf(response)
   } catch (error) {
     const cause = (error as { cause?: unknown }).cause ?? error
     const isLate = (error as Error).name === 'TimeoutError'
@@ -45,6 +45,18 @@ async function get(endpoint: string, path: string, timeoutMs: number, token: str
   }
   if (!response.ok) throw readError(text, response.status, endpoint)
   return text
+}
+
+/** Whatever answers there may be no copy, and may never end. */
+async function textOf(response: Response): Promise<string> {
+  const parts: Uint8Array[] = []
+  let bytes = 0
+  for await (const part of response.body ?? []) {
+    bytes += part.length
+    if (bytes > replyBytesMax) throw new Error(`its answer has more than ${replyBytesMax} bytes`)
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString()
 }
 
 export async function askRemote(

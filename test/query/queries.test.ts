@@ -1,11 +1,15 @@
 /** Queries of a running application on the embedded Kafka: every kind of store, from any copy, during moves. */
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
 import { silentLogger } from '../../src/base/logger.ts'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import { session, tumbling } from '../../src/dsl/windows.ts'
 import { connectStore } from '../../src/query/queries.ts'
+import { writeQuery } from '../../src/query/wire.ts'
 import type { Config } from '../../src/runtime/options.ts'
-import type { Position } from '../../src/runtime/state-query.ts'
+import type { Position, StateQuery } from '../../src/runtime/state-query.ts'
 import { serdes } from '../../src/serde/serdes.ts'
 import { Millrace } from '../../src/service/millrace.ts'
 import type { Topology } from '../../src/topology/topology.ts'
@@ -24,6 +28,7 @@ function everyKind(): Topology {
   grouped.windowedBy(session('1s', { grace: '1d' })).count({ as: 'sessions' })
   events.toTable({ as: 'latest', historyRetention: '1d' })
   builder.globalTable('names', { keySerde: text, valueSerde: text, as: 'names' })
+  builder.globalTable('numbers', { keySerde: serdes.bigint(), valueSerde: text, as: 'numbers' })
   events.mapValues((value) => value).to('counts', { valueSerde: text })
   return builder.build()
 }
@@ -71,7 +76,7 @@ const endOf = (world: World, partitions = 2) => ({
 /** Input is written to partitions by the number of the key, not by its hash: who asks for a key says where it is. */
 const at = (key: number, partitions = 2) => ({ partition: key % partitions })
 
-const topics = { events: 2, counts: 2, names: 1 }
+const topics = { events: 2, counts: 2, names: 1, numbers: 1 }
 
 test('queries: every kind of store answers by key, range, prefix, window, session and version', async () => {
   await using world = await World.open(topics)
@@ -291,11 +296,61 @@ test('queries: what can not be answered is a typed error within its time', async
     expect(await status('/state/totals?ask=e30')).toBe(400)
     expect(await status('/state/totals?ask=garbage')).toBe(400)
     expect(await status('/state/a/b/c')).toBe(404)
-    await expect(
-      connectStore(['127.0.0.1:1'], 'totals', { keySerde: text, valueSerde: text }),
-    ).rejects.toEqual(coded('QUERY_UNREACHABLE'))
+    // Keys of another type than the store's, times that are none, and more than an answer may have.
+    await expect(app.store('numbers').get('x')).rejects.toEqual(coded('QUERY_INVALID'))
+    expect(await status('/state/numbers/x')).toBe(400)
+    expect(await status('/state/numbers/7')).toBe(200)
+    expect(await status('/state/windows/k0?from=yesterday')).toBe(400)
+    await expect(store.range(null, null, { first: 1e9 })).rejects.toEqual(coded('QUERY_INVALID'))
+    const asked = (name: string, query: StateQuery, task = '0_0') =>
+      status(
+        `/state/${name}?ask=${writeQuery({
+          ...{ task, store: name, query, isolation: 'committed', stale: false, bound: {}, unlike: null },
+          ...{ limit: 1, cut: false, waitMs: 1_000 },
+        })}`,
+      )
+    const everything = { kind: 'range', from: null, to: null, order: 'forward' } as const
+    expect(await asked('totals', everything)).toBe(413)
+    expect(await asked('nothing', everything)).toBe(404)
+    expect(await asked('windows', everything)).toBe(400)
+    expect(await asked('totals', everything, '0_9')).toBe(409)
+    expect(await asked('numbers', { kind: 'key', key: Buffer.from('x') }, 'global')).toBe(400)
   } finally {
     await app.close()
+  }
+})
+
+test('queries: peers that are not there, are silent or never end, an error that names them in its time', async () => {
+  const silent = createServer(() => {})
+  const endless = createServer((_request, response) => {
+    const write = () => {
+      while (response.writable && response.write(Buffer.alloc(65_536, 32)));
+    }
+    response.on('drain', write)
+    write()
+  })
+  const addressOf = async (server: Server) => {
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    return `127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+  try {
+    for (const address of ['127.0.0.1:1', await addressOf(silent), await addressOf(endless)]) {
+      const started = Date.now()
+      const connecting = connectStore(
+        [address],
+        'totals',
+        { keySerde: text, valueSerde: text },
+        { connectTimeoutMs: 500 },
+      )
+      await expect(connecting).rejects.toMatchObject({ code: 'QUERY_UNREACHABLE' })
+      await expect(connecting).rejects.toThrow(address)
+      expect(Date.now() - started).toBeLessThan(3_000)
+    }
+  } finally {
+    for (const server of [silent, endless]) {
+      server.closeAllConnections()
+      server.close()
+    }
   }
 })
 
