@@ -74,8 +74,8 @@ test('queries: a copy that was stopped for longer than a session, it answers not
   const config = {
     applicationId,
     brokers: [world.kafka.address],
-    sessionTimeoutMs: 1_500,
-    heartbeatIntervalMs: 300,
+    sessionTimeoutMs: 3_000,
+    heartbeatIntervalMs: 500,
   }
   const http = { port: 0, host: '127.0.0.1' }
   const zombie = spawn(
@@ -87,7 +87,9 @@ test('queries: a copy that was stopped for longer than a session, it answers not
     { stdio: ['pipe', 'pipe', 'inherit'] },
   )
   try {
-    const [said] = (await once(zombie.stdout, 'data')) as [Buffer]
+    const ended = once(zombie, 'exit').then(() => Promise.reject(new Error('it ended before it ran')))
+    ended.catch(() => undefined)
+    const [said] = (await Promise.race([once(zombie.stdout, 'data'), ended])) as [Buffer]
     const address = said.toString().trim()
     const ask = async (bound: Position) => {
       const query = writeQuery({
@@ -108,8 +110,11 @@ test('queries: a copy that was stopped for longer than a session, it answers not
     const successor = world.app(topology, { ...config, stateDir: `${world.stateDir}/successor` })
     await successor.start()
     const tasks = () => successor.status().threads.flatMap((thread) => thread.tasks)
-    while (tasks().filter(({ task, state }) => task.startsWith('0_') && state === 'running').length < 2)
+    const deadline = Date.now() + 30_000
+    while (tasks().filter(({ task, state }) => task.startsWith('0_') && state === 'running').length < 2) {
+      if (Date.now() > deadline) throw new Error(`nobody took over: ${JSON.stringify(tasks())}`)
       await new Promise((resolve) => setTimeout(resolve, 20))
+    }
     // It lies in the zombie's socket before anything of the group does, and still counts to 20 there.
     const late = ask({})
     await new Promise((resolve) => setTimeout(resolve, 100))
