@@ -166,14 +166,20 @@ describe('folder: what it must not open', () => {
     expect(await (state.store('s') as KeyValueStore).get('a')).toEqual({ n: 1 })
   })
 
-  test('a newer format is refused', async () => {
-    await (await start()).close('clean')
+  test('a newer format is refused, and nothing is deleted', async () => {
+    const logs = new Changelogs()
+    await fill(await start({}, logs), logs)
     const manifest = folder('state.json')
     writeFileSync(manifest, readFileSync(manifest, 'utf8').replace('"format":1', '"format":2'))
     await expect(start()).rejects.toMatchObject({
       code: 'STATE_FORMAT',
-      message: expect.stringMatching(/has format 2; this version reads up to 1/) as string,
+      message: expect.stringMatching(
+        /has format 2; this version reads up to 1\. Run the newer version, or delete the folder/,
+      ) as string,
     })
+    writeFileSync(manifest, readFileSync(manifest, 'utf8').replace('"format":2', '"format":1'))
+    expect(await (await start({}, logs)).store('s')).toBeDefined()
+    expect(open.at(-1)?.positions(), 'nothing was deleted').toMatchObject([{ offset: 1 }])
   })
 
   test('a file where the folder should be, and a manifest that is none, are named', async () => {
