@@ -106,9 +106,10 @@ export async function carryOutReset(
   // State goes before offsets: a reset that stops half way leaves too little state, never state of another time.
   for (const task of deletedTasks)
     await rm(join(stateDir, applicationId, task), { recursive: true, force: true })
-  if (deletedTopics.length > 0) await admin.deleteTopics(deletedTopics)
+  // Before their topics: Kafka deletes no offset of a topic that isn't there.
   const stale = (await admin.groupOffsets(applicationId)).filter(({ topic }) => deletedTopics.includes(topic))
   if (stale.length > 0) await admin.deleteGroupOffsets(applicationId, stale)
+  if (deletedTopics.length > 0) await admin.deleteTopics(deletedTopics)
   const moved: OffsetToCommit[] = offsets.map(({ topic, partition, to }) => ({
     topic,
     partition,

@@ -52,7 +52,7 @@ export async function run(io: Io, given: Given, file?: string): Promise<ExitCode
         `${JSON.stringify({ applicationId, execute, offsets, deletedTopics, deletedTasks, stateDir })}\n`,
       )
     } else {
-      io.out(`${applicationId}: ${execute ? 'this is done' : 'this would be done'}\n`)
+      io.out(`${applicationId}: ${execute ? 'this is to be done' : 'this would be done'}\n`)
       for (const { topic, partition, from, to } of plan.offsets) {
         io.out(`  ${topic} ${partition}: ${from === null ? 'nothing committed' : `offset ${from}`} → ${to}\n`)
       }
