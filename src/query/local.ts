@@ -98,10 +98,14 @@ export function localNetwork(queried: Queried, options: RemoteOptions): Network 
     },
     ask({ endpoint }, request, timeoutMs) {
       return endpoint === null
-        ? within(queried.ask(request), timeoutMs, request)
+        ? askHere(queried, request, timeoutMs)
         : askRemote(endpoint, request, timeoutMs, options)
     },
   }
+}
+
+export function askHere(queried: Queried, request: TaskQuery, timeoutMs: number): Promise<TaskAnswer> {
+  return within(queried.ask(request), timeoutMs, request)
 }
 
 /** A thread that is busy with one record for long does not answer meanwhile. */

@@ -4,7 +4,7 @@ import type { Queried } from '../runtime/application.ts'
 import { queryInvalid } from '../runtime/state-query.ts'
 import { asStreamsError } from '../runtime/stream-thread.ts'
 import type { Serde } from '../serde/serde.ts'
-import { copiesOf, describeLocal, localNetwork, storesOf } from './local.ts'
+import { askHere, copiesOf, describeLocal, localNetwork, storesOf } from './local.ts'
 import { type Copy, type RemoteOptions, remoteNetwork } from './remote.ts'
 import { type Network, type StoreInfo, storeInfo } from './router.ts'
 import { StateStore } from './state-store.ts'
@@ -102,7 +102,10 @@ export function stateRoute(queried: Queried, options: RemoteOptions = {}) {
         if (rest.length > 2) return undefined
         if (store === undefined) return reply(JSON.stringify(describeLocal(queried), null, 2))
         const asked = parameters.get('ask')
-        if (asked !== null) return reply(writeAnswer(await queried.ask(readQuery(asked, store))))
+        if (asked !== null) {
+          const request = readQuery(asked, store)
+          return reply(writeAnswer(await askHere(queried, request, request.waitMs)))
+        }
         const found = await show(queries, store, key, parameters)
         return reply(JSON.stringify(found, readable, 2))
       } catch (thrown) {
