@@ -437,7 +437,6 @@ export class Millrace {
             hooks: this.#hooks,
             logger: this.#logger,
             maxPollIntervalMs: this.settings.maxPollIntervalMs,
-            heapMb: null,
           })
     return thread
   }

@@ -1,8 +1,8 @@
 /** A stream thread in a worker, as the main thread holds it. The worker's side is worker.ts. */
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { StreamsError } from '../base/errors.ts'
 import type { Logger } from '../base/logger.ts'
-import { workerArguments } from '../base/worker-arguments.ts'
+import { startWorker } from '../base/worker-arguments.ts'
 import type { GroupIdentity } from '../kafka/client.ts'
 import type { ThreadEvents } from './engine.ts'
 import type { Hooks } from './hooks.ts'
@@ -21,7 +21,6 @@ export type WorkerOptions = {
   readonly logger: Logger
   /** How long a task may be on one record, or the thread not answer: then it counts as stuck. */
   readonly maxPollIntervalMs: number
-  readonly heapMb: number | null
 }
 
 /** A query under way, with the rows that have come so far. */
@@ -54,7 +53,7 @@ export class WorkerThread implements ThreadHandle {
 
   constructor(options: WorkerOptions) {
     this.#options = options
-    const { start, heapMb } = options
+    const { start } = options
     this.name = start.name
     this.#status = {
       thread: start.name,
@@ -64,11 +63,9 @@ export class WorkerThread implements ThreadHandle {
       busyMs: 0,
       tasks: [],
     }
-    this.#worker = new Worker(workerFile, {
+    this.#worker = startWorker(workerFile, {
       name: start.name,
       workerData: { ...start, progress: this.#progress.shared } satisfies WorkerStart,
-      execArgv: workerArguments(),
-      ...(heapMb === null ? {} : { resourceLimits: { maxOldGenerationSizeMb: heapMb } }),
     })
     this.#watch = setInterval(() => this.#look(), watchIntervalMs)
     this.#watch.unref()
