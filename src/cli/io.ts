@@ -26,8 +26,9 @@ export function processIo(): Io {
     env: process.env,
     terminal: process.stdout.isTTY === true,
     errTerminal: process.stderr.isTTY === true,
-    columns: () => process.stdout.columns ?? 100,
-    rows: () => process.stdout.rows ?? 40,
+    // A terminal that does not know its size says 0.
+    columns: () => process.stdout.columns || 100,
+    rows: () => process.stdout.rows || 40,
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
     async ask(question) {

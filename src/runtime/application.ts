@@ -27,6 +27,7 @@ import type { TaskAnswer, TaskQuery } from './state-query.ts'
 import type { ApplicationState, ApplicationStatus, ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
 import { Summary } from './summary.ts'
+import { Takeover } from './takeover.ts'
 import { globalTask, moved, unheard } from './task-queries.ts'
 import { type ThreadHandle, ThreadPool } from './thread-pool.ts'
 import { structureHash } from './topology-memory.ts'
@@ -85,6 +86,7 @@ export class Millrace {
   readonly #listeners = new Set<StateListener>()
   readonly #pool = new ThreadPool()
   readonly #running = new Set<string>()
+  readonly #takeover: Takeover
   #state: ApplicationState = 'created'
   #error: StreamsError | null = null
   #client: KafkaClient | null = null
@@ -109,10 +111,11 @@ export class Millrace {
     this.#module = app instanceof URL ? app.href : null
     const { hooks } = this.settings
     this.#summary = new Summary(this.#clock)
-    this.#hooks = allHooks(hooks === null ? [this.#summary.hooks] : [this.#summary.hooks, hooks])
     this.#gate = { level: this.settings.logLevel }
     this.#logger =
       this.settings.logger === null ? standardLogger(this.#gate) : toLogger(this.settings.logger, this.#gate)
+    this.#takeover = new Takeover(this.#clock, this.#logger)
+    this.#hooks = allHooks([this.#summary.hooks, this.#takeover.hooks, ...(hooks === null ? [] : [hooks])])
     if (this.#module === null && !isTopology(app)) {
       throw new StreamsError(
         'TOPOLOGY_INVALID',
@@ -412,6 +415,7 @@ export class Millrace {
     const events: ThreadEvents = {
       running: (task) => {
         this.#running.add(task)
+        this.#takeover.running(task)
         this.#settleState()
       },
       lost: (error) => {
@@ -504,7 +508,9 @@ export class Millrace {
           if (!active.some(({ id }) => id === task)) this.#running.delete(task)
         this.#settleState()
       },
+      takeover: this.#takeover,
       lost: () => {
+        this.#takeover.lost()
         this.#assigned = null
         this.#running.clear()
         this.#settleState()

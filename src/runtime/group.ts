@@ -38,6 +38,7 @@ import type { EngineOptions } from './options.ts'
 import { type PartitionCounts, partitionCounts, sourcesOf, taskSources, topicsOf } from './source-topics.ts'
 import type { ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
+import type { Takeover } from './takeover.ts'
 import type { Given, ThreadPool } from './thread-pool.ts'
 
 export type GroupOptions = {
@@ -53,6 +54,7 @@ export type GroupOptions = {
   /** Tasks of which state lies in the state folder. */
   readonly storedTasks: () => Promise<ReadonlyMap<string, number>>
   readonly assigned: (assignment: Assignment, active: readonly TaskAssignment[]) => void
+  readonly takeover: Takeover
   /** Every task is gone, until a new assignment. */
   readonly lost: () => void
   readonly fatal: (error: StreamsError) => void
@@ -269,6 +271,13 @@ export class Group {
     this.#owned = given.partitions
     const before = new Set(pool.tasks('active'))
     const now: Given = { tasks: [...active, ...replicas], identity }
+    this.#options.takeover.assigned({
+      generation: identity.generation,
+      memberId: identity.memberId,
+      before: [...before],
+      active: active.map(({ id }) => id),
+      roster: assignment.roster,
+    })
     this.#given = now
     const { revoked } = await pool.apply(() => now, assignment.fence)
     hooks.rebalanced?.(

@@ -7,7 +7,7 @@
  *   GET /live       200 while the process can work on, 503 once it can't
  *   GET /ready      200 while a member of the group with no active task restoring, else 503
  *   GET /metrics    Prometheus' text
- *   GET /topology   text, or JSON or Mermaid by ?format= or Accept
+ *   GET /topology   text, or JSON or Mermaid by ?format=
  *   GET /status     threads, tasks, positions, as JSON
  */
 import { timingSafeEqual } from 'node:crypto'
