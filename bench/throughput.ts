@@ -41,7 +41,8 @@ export type Throughput = {
   readonly settings?: Readonly<Record<string, unknown>>
 }
 
-const pollMs = 40
+// Each look costs what is measured some CPU time, too.
+const pollMs = 60
 const quietMs = 1_500
 const restMs = 500
 
