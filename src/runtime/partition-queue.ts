@@ -59,6 +59,8 @@ export class PartitionQueue {
   readonly #unreadKey = new Unread()
   readonly #unreadValue = new Unread()
   #chunk: FetchedChunk | null = null
+  /** Of chunks that were looked at ahead: lets go of the state that is kept in memory for them. */
+  readonly #holds = new Map<FetchedChunk, () => void>()
   #cursor: BatchCursor | null = null
 
   constructor(
@@ -107,6 +109,11 @@ export class PartitionQueue {
     }
   }
 
+  /** Until the chunk is through, or given back. */
+  hold(chunk: FetchedChunk, letGo: () => void): void {
+    this.#holds.set(chunk, letGo)
+  }
+
   /** Puts the next record at the head. False: there is none (yet). */
   advance(): MaybePromise<boolean> {
     this.hasHead = false
@@ -130,6 +137,8 @@ export class PartitionQueue {
     this.#chunk?.release()
     this.#chunk = null
     for (const chunk of this.#chunks.splice(0)) chunk.release()
+    for (const letGo of this.#holds.values()) letGo()
+    this.#holds.clear()
   }
 
   /** The bytes of the head, as long as the next one isn't read. */
@@ -173,6 +182,8 @@ export class PartitionQueue {
     this.bytes += chunk.end - chunk.start
     this.#cursor = null
     this.#chunk = null
+    this.#holds.get(chunk)?.()
+    this.#holds.delete(chunk)
     chunk.release(true)
   }
 

@@ -201,6 +201,7 @@ export class Task implements TaskContext {
   #lookAhead(queue: PartitionQueue, chunk: FetchedChunk): void {
     queue.prefetch(chunk)
     const loading = this.state.load()
+    queue.hold(chunk, this.state.hold())
     if (loading === undefined) return
     const before = this.#ahead
     const ahead = (before === null ? loading : Promise.all([before, loading]))

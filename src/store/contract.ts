@@ -294,6 +294,8 @@ export type TaskState = {
   readonly mayMiss: boolean
   /** Reads what stores were told to `want`: one request to the engine per store. Not awaited, it still helps. */
   load(): MaybePromise<void>
+  /** What was wanted since the last `hold` stays in memory until the result is called, once its records are through. */
+  hold(): () => void
   /** Bytes that a crash would lose: when over the bound, commit now. */
   readonly uncommittedBytes: number
   /** Bytes committed but not yet in the engine. */

@@ -28,7 +28,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   readonly #entriesMax: number
   readonly #entries = new Map<unknown, LiveEntry>()
   readonly #sorted = new SortedEntries((entry) => this.#orderOf(entry))
-  readonly #loading = new Map<unknown, Promise<LiveEntry>>()
+  readonly #loading = new Map<unknown, Promise<unknown>>()
   #wanted: unknown[] = []
   #complete: boolean
   #sweep: MapIterator<LiveEntry> | null = null
@@ -83,8 +83,10 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     if (this.#complete) return
     const id = this.#codec.id(key)
     // A key whose bytes need a promise is looked up when it is due.
-    if (isPromise(id) || this.#entries.has(id) || this.#loading.has(id)) return
-    this.#wanted.push(key, id)
+    if (isPromise(id)) return
+    const entry = this.#entries.get(id)
+    if (entry !== undefined) entry.wantedBy = this.services.lookAheads.current
+    else if (!this.#loading.has(id)) this.#wanted.push(key, id)
   }
 
   /** Reads everything wanted with one request. */
@@ -102,7 +104,8 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
       keys.push(wanted[index])
       ids.push(id)
     }
-    const loaded = this.#read(keys, ids)
+    if (keys.length === 0) return undefined
+    const loaded = this.#read(keys, ids, this.services.lookAheads.current)
     return isPromise(loaded) ? loaded.then(() => {}) : undefined
   }
 
@@ -157,7 +160,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     if (this.#complete) return detached(key, id)
     const loading = this.#loading.get(id)
     if (loading !== undefined) return loading.then(() => this.#entries.get(id) ?? this.#find(key, id))
-    return chain(this.#read([key], [id]), (entries) => entries[0] as LiveEntry)
+    return chain(this.#read([key], [id], 0), (entries) => entries[0] as LiveEntry)
   }
 
   /** Puts an entry that is not in the index there, or finds the one that is there by now. */
@@ -184,7 +187,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   override trim(bytes: number): void {
     if (this.pinned) return
-    const { tally } = this.services
+    const { tally, lookAheads } = this.services
     const until = tally.cached - bytes
     let left = this.#entries.size * 2
     while (tally.cached > until && left-- > 0) {
@@ -198,6 +201,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
       const entry = next.value
       // A look-up under way may bring what was read before the entry was written: the entry outlives it.
       if ((entry.flags & unsettled) !== 0 || this.#loading.has(entry.id)) continue
+      if (entry.wantedBy !== 0 && lookAheads.holds(entry.wantedBy)) continue
       if ((entry.flags & flag.used) !== 0) {
         entry.flags &= ~flag.used
         continue
@@ -244,7 +248,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   // ------------------------------------------------------------------------------------------------------- engine
 
-  #read(keys: readonly unknown[], ids: readonly unknown[]): MaybePromise<LiveEntry[]> {
+  #read(keys: readonly unknown[], ids: readonly unknown[], wantedBy: number): MaybePromise<LiveEntry[]> {
     const locals = ids.map((id) => {
       const { scratch } = this.services
       scratch.reset()
@@ -253,14 +257,9 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
       return scratch.copy()
     })
     const rows = this.services.engine.getMany(locals)
-    if (!isPromise(rows)) return this.#enter(keys, ids, rows, 0)
-    const entering = rows.then((found) => this.#enter(keys, ids, found, 0))
-    ids.forEach((id, index) => {
-      const one = entering.then((entries) => entries[index] as LiveEntry)
-      // Whoever waits for it gets the error; where nobody does, the request's own promise tells.
-      one.catch(() => {})
-      this.#loading.set(id, one)
-    })
+    if (!isPromise(rows)) return this.#enter(keys, ids, rows, wantedBy, 0)
+    const entering = rows.then((found) => this.#enter(keys, ids, found, wantedBy, 0))
+    for (const id of ids) this.#loading.set(id, entering)
     const done = () => {
       for (const id of ids) this.#loading.delete(id)
     }
@@ -271,6 +270,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     keys: readonly unknown[],
     ids: readonly unknown[],
     rows: readonly (Buffer | undefined)[],
+    wantedBy: number,
     from: number,
     entries: LiveEntry[] = [],
   ): MaybePromise<LiveEntry[]> {
@@ -278,15 +278,17 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
       const row = rows[index]
       const there = this.#entries.get(ids[index])
       if (there !== undefined) {
+        if (wantedBy !== 0) there.wantedBy = wantedBy
         entries.push(there)
         continue
       }
       const entry = new LiveEntry(keys[index], ids[index], 0, 0, 0)
+      entry.wantedBy = wantedBy
       const filled = row === undefined ? undefined : this.#fill(entry, row)
       if (isPromise(filled)) {
         return filled.then(() => {
           entries.push(this.#enterOne(entry))
-          return this.#enter(keys, ids, rows, index + 1, entries)
+          return this.#enter(keys, ids, rows, wantedBy, index + 1, entries)
         })
       }
       entries.push(this.#enterOne(entry))

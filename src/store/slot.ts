@@ -88,6 +88,8 @@ export class LiveEntry<K = unknown, V = unknown> extends Slot {
   /** Number of insertion, where a key and start have several values. */
   readonly sequence: number
   touch: Touch | null = null
+  /** The last look-ahead that wanted it: while that is open it is not evicted. */
+  wantedBy = 0
   // Not the end: numbers beyond 31 bits are objects of their own, and there are millions of entries.
   readonly #length: number
 

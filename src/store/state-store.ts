@@ -19,10 +19,31 @@ export class Tally {
   touched = 0
 }
 
+/** Which look-aheads are open: what they want stays in memory until the records that they looked at are through. */
+export class LookAheads {
+  /** Of what is wanted from now on. */
+  current = 1
+  readonly #open = new Set<number>()
+
+  /** Ends the current one. The result closes it. */
+  hold(): () => void {
+    const held = this.current
+    this.#open.add(held)
+    // A small integer, whatever the uptime; 0 is of what nobody wanted.
+    this.current = held === 0x3fffffff ? 1 : held + 1
+    return () => this.#open.delete(held)
+  }
+
+  holds(wantedBy: number): boolean {
+    return wantedBy === this.current || this.#open.has(wantedBy)
+  }
+}
+
 /** What a store is given by its task. */
 export type StoreServices = {
   readonly context: StoreContext
   readonly tally: Tally
+  readonly lookAheads: LookAheads
   readonly scratch: ByteWriter
   readonly engine: Engine
   readonly cacheBytesMax: number

@@ -37,7 +37,14 @@ import { MemoryDisk, openMemoryEngine } from './memory-engine.ts'
 import { OuterJoinEntries } from './outer-join-store.ts'
 import { type Overlay, overlayBatch, overlayEngine } from './overlay-engine.ts'
 import { SessionEntries } from './session-store.ts'
-import { emptyNotes, type StateStore, type StoreNotes, type StoreServices, Tally } from './state-store.ts'
+import {
+  emptyNotes,
+  LookAheads,
+  type StateStore,
+  type StoreNotes,
+  type StoreServices,
+  Tally,
+} from './state-store.ts'
 import { SubscriptionEntries } from './subscription-store.ts'
 import { SuppressEntries } from './suppress-buffer.ts'
 import { TimedStore } from './timed-store.ts'
@@ -160,6 +167,7 @@ class LayeredState implements TaskState {
     this.#services = {
       context: options.context,
       tally: this.#tally,
+      lookAheads: new LookAheads(),
       scratch: this.#scratch,
       engine,
       cacheBytesMax: options.cacheBytesMax,
@@ -307,6 +315,10 @@ class LayeredState implements TaskState {
     // Not awaited, a failure shows when the key is asked for.
     all.catch(() => {})
     return all
+  }
+
+  hold(): () => void {
+    return this.#services.lookAheads.hold()
   }
 
   trim(bytesMax: number): void {
@@ -533,6 +545,7 @@ class LayeredState implements TaskState {
     const services: StoreServices = {
       ...this.#services,
       tally: this.#committedTally,
+      lookAheads: new LookAheads(),
       scratch: new ByteWriter(1024),
       engine: overlayEngine(this.#engine, overlay),
       cacheBytesMax: 0,

@@ -226,7 +226,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   override trim(bytes: number): void {
     if (this.pinned) return
     this.#dropHollow()
-    const { tally } = this.services
+    const { tally, lookAheads } = this.services
     const until = tally.cached - bytes
     // Twice over, oldest first: entries that were used since the last sweep stay the first time.
     for (let round = 0; round < 2 && tally.cached > until; round++) {
@@ -235,6 +235,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
         for (const entry of group) {
           if (tally.cached <= until) break
           if ((entry.flags & (unsettled | flag.detached)) !== 0 || this.#loading.has(entry.id)) continue
+          if (entry.wantedBy !== 0 && lookAheads.holds(entry.wantedBy)) continue
           if ((entry.flags & flag.used) !== 0) {
             entry.flags &= ~flag.used
             continue
@@ -457,7 +458,11 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     const id = this.idOf(key)
     if (isPromise(id)) return
     const bucket = this.#buckets.get(id)
-    if (bucket !== undefined && (time >= bucket.floor || this.#seek(bucket, time, 0) !== undefined)) return
+    if (bucket !== undefined) {
+      const entry = this.#seek(bucket, time, 0)
+      if (entry !== undefined) entry.wantedBy = this.services.lookAheads.current
+      if (entry !== undefined || time >= bucket.floor) return
+    }
     this.#wanted.push({ key, id, time, discriminator: 0 })
   }
 
@@ -465,17 +470,18 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     const wanted = this.#wanted
     if (wanted.length === 0) return undefined
     this.#wanted = []
-    return chain(this.#read(wanted), () => {})
+    return chain(this.#read(wanted, this.services.lookAheads.current), () => {})
   }
 
   #loadOne(key: unknown, id: unknown, time: number, discriminator: number): MaybePromise<LiveEntry> {
     const loading = this.#loading.get(id)
     if (loading !== undefined) return loading.then(() => this.handle(key, id, time, discriminator))
-    return chain(this.#read([{ key, id, time, discriminator }]), (entries) => entries[0] as LiveEntry)
+    return chain(this.#read([{ key, id, time, discriminator }], 0), (entries) => entries[0] as LiveEntry)
   }
 
   #read(
     wanted: readonly { key: unknown; id: unknown; time: number; discriminator: number }[],
+    wantedBy: number,
   ): MaybePromise<LiveEntry[]> {
     const keys = wanted.map(({ id, time, discriminator }) => {
       const { scratch } = this.services
@@ -491,6 +497,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
           const want = wanted[index] as (typeof wanted)[number]
           const row = found[index]
           const entry = this.make(want.key, want.id, want.time, want.discriminator)
+          entry.wantedBy = wantedBy
           const filled = row === undefined ? undefined : this.#fill(entry, row)
           if (isPromise(filled)) {
             return filled.then(() => {

@@ -230,6 +230,43 @@ test('generations: a key is asked for once while it is being read, and a write i
   expect(store.get('b')).toEqual({ n: 1 })
 })
 
+test('generations: what an open look-ahead wants is not evicted, read or there before, and later it is', async () => {
+  const { state, logs } = await open(table, window('w'))
+  const store = state.store('s') as KeyValueStore
+  const windows = state.store('w') as WindowStore
+  for (const key of ['a', 'b', 'c']) {
+    await store.put(key, { n: 1 }, 1)
+    windows.set(await windows.entry(key, 10), 1, 10, noHeaders)
+  }
+  await logs.commitAll(state)
+  await state.persist()
+  state.trim(0)
+  state.trim(0)
+  expect(await store.get('a')).toEqual({ n: 1 })
+  expect(await windows.entry('a', 10)).toMatchObject({ value: 1 })
+  const before = state.cachedBytes
+  for (const key of ['a', 'b']) {
+    store.want(key)
+    windows.want(key, 10)
+  }
+  await state.load()
+  const letGo = state.hold()
+  state.trim(0)
+  state.trim(0)
+  expect(state.cachedBytes).toBe(2 * before)
+  // What comes after it is no part of it.
+  expect(await store.get('c')).toEqual({ n: 1 })
+  store.want('a')
+  state.hold()()
+  state.trim(0)
+  state.trim(0)
+  expect(state.cachedBytes).toBeLessThan(2 * before)
+  letGo()
+  state.trim(0)
+  state.trim(0)
+  expect(state.cachedBytes).toBe(0)
+})
+
 test('generations: a look-ahead that failed is not fatal, the look-up is', async () => {
   const { state, disk, logs } = await open(table)
   const store = state.store('s') as KeyValueStore

@@ -49,6 +49,7 @@ export async function randomLife(
     flying = null
   }
 
+  let letGo = (): void => {}
   for (let step = 0; step < steps; step++) {
     clock.now += draw() < 0.02 ? Math.floor(draw() * 150) : Math.floor(draw() * 3)
     const model = pick(draw, models)
@@ -70,6 +71,8 @@ export async function randomLife(
       state.trim(draw() < 0.5 ? 0 : Math.floor(draw() * 4000))
     } else if (event < 0.18) {
       const loading = state.load()
+      letGo()
+      letGo = state.hold()
       if (draw() < 0.5) await loading
     } else if (event < 0.19 && home.hasEngine) {
       // Queries see the last commit, wherever its bytes are by now.
