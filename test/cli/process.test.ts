@@ -3,7 +3,7 @@
  * source, ended by signals, told of files that change.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -208,14 +208,23 @@ test('process: dev, the file changes and the new version runs; one that is broke
   const source = (mapper: string) =>
     `${topology(mapper)}\nexport const generate = function* () { for (;;) yield { topic: 'events', key: 'k', value: 'apple' } }\n`
   const file = join(folder, 'changing.ts')
+  await mkdir(join(folder, 'lib', 'deep'), { recursive: true })
+  const imported = join(folder, 'lib', 'deep', 'prefix.ts')
+  await writeFile(imported, "export const prefix: string = 'pear'\n")
   await writeFile(file, source('(value: string): string => value'))
   const running = new Running(['dev', 'changing.ts', '--application-id', 'changing', '--http-port', '0'])
   await running.says(/counts +a = \d/)
   await writeFile(file, 'export const nothing = 1')
   await running.says('changing.ts was not taken over: changing.ts: there is no default export')
-  await writeFile(file, source("(value: string): string => 'pear' + value"))
+  await writeFile(
+    file,
+    `import { prefix } from './lib/deep/prefix.ts'\n${source('(value: string): string => prefix + value')}`,
+  )
   await running.says(/changing\.ts changed, and runs since/)
   await running.says(/counts +p = \d/)
+  // What it imports from a folder below is watched as well.
+  await writeFile(imported, "export const prefix: string = 'quince'\n")
+  await running.says(/counts +q = \d/)
   running.child.kill('SIGTERM')
   expect(await running.ended).toBe(0)
 }, 120_000)

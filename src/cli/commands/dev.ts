@@ -2,7 +2,6 @@
  * `millrace dev`: a topology on an embedded Kafka, fed by its own generator, shown as it runs, and started again with
  * each change of its file. Kafka and its topics stay over such a change; the state does too.
  */
-import { watch } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
@@ -23,6 +22,7 @@ import type { Io } from '../io.ts'
 import { decoded, plainly, readable, readableTime } from '../readable.ts'
 import { resolveSettings, type Settings } from '../settings.ts'
 import { untilSignal } from '../signals.ts'
+import { SourceWatch } from '../source-watch.ts'
 import { TopicReader } from '../topic-reader.ts'
 import { loadTopologyFile, type TopologyFile } from '../topology-file.ts'
 import { droppedText, LatestResults, type Result, renderView, screen } from '../view.ts'
@@ -102,12 +102,15 @@ class Development {
   }
 
   async start(first: TopologyFile): Promise<void> {
-    await this.#open(first)
+    // Before anything is shown: who sees it may change a file. Such a change waits for this first version.
+    this.#stopWatching = await this.#watch(first.path)
+    const opening = this.#open(first)
+    this.#restarting = opening.catch(() => undefined)
+    await opening
     if (this.#asView) this.#io.out(screen.enter)
     const interval = this.#asView ? drawIntervalMs : 1_000
     this.#draw()
     this.#drawing = setInterval(() => this.#draw(), interval)
-    this.#stopWatching = this.#watch(first.path)
   }
 
   async stop(): Promise<void> {
@@ -314,14 +317,13 @@ class Development {
 
   // -------------------------------------------------------------------------------------------- changes
 
-  #watch(path: string): () => void {
+  async #watch(path: string): Promise<() => void> {
     let timer: NodeJS.Timeout | undefined
-    const watcher = watch(
-      dirname(path),
-      { persistent: false, recursive: process.platform !== 'linux' },
-      (_, name) => {
-        if (name === null || !/\.([mc]?[jt]s|json)$/.test(name) || /(^|[\\/])(node_modules|\.)/.test(name))
-          return
+    const watching = await SourceWatch.open({
+      folder: dirname(path),
+      // Kafka's data and the state change all the time.
+      except: [this.#folder],
+      onChange: () => {
         clearTimeout(timer)
         timer = setTimeout(() => {
           this.#restarting = (this.#restarting ?? Promise.resolve()).then(() =>
@@ -329,10 +331,13 @@ class Development {
           )
         }, 150)
       },
-    )
+      onLimit: (message) => {
+        this.#note = message
+      },
+    })
     return () => {
       clearTimeout(timer)
-      watcher.close()
+      watching.close()
     }
   }
 
