@@ -185,6 +185,11 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     entry.flags = flag.detached | known
   }
 
+  /** A look-up under way may bring what was read before the entry was written: the entry outlives it. */
+  protected override isBeingRead(entry: LiveEntry): boolean {
+    return this.#loading.has(entry.id)
+  }
+
   override trim(bytes: number): void {
     if (this.pinned) return
     const { tally, lookAheads } = this.services
@@ -199,8 +204,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
         continue
       }
       const entry = next.value
-      // A look-up under way may bring what was read before the entry was written: the entry outlives it.
-      if ((entry.flags & unsettled) !== 0 || this.#loading.has(entry.id)) continue
+      if ((entry.flags & unsettled) !== 0 || this.isBeingRead(entry)) continue
       if (entry.wantedBy !== 0 && lookAheads.holds(entry.wantedBy)) continue
       if ((entry.flags & flag.used) !== 0) {
         entry.flags &= ~flag.used

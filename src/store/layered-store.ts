@@ -48,6 +48,11 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   /** Takes a clean slot out of the index. */
   protected abstract forget(slot: S): void
 
+  /** Says that rows of the engine may still come that are older than the slot: it stays until then. */
+  protected isBeingRead(_slot: S): boolean {
+    return false
+  }
+
   protected changelogHeaders(_slot: S): Headers {
     return noHeaders
   }
@@ -329,7 +334,8 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   }
 
   #releaseIfClean(slot: S): void {
-    if ((slot.flags & (unsettled | flag.detached)) === 0 && this.isAbsent(slot)) this.forget(slot)
+    if ((slot.flags & (unsettled | flag.detached)) !== 0 || !this.isAbsent(slot)) return
+    if (!this.isBeingRead(slot)) this.forget(slot)
   }
 
   // ------------------------------------------------------------------------------------------------------- flush

@@ -59,6 +59,9 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   #liveFrom = Number.NEGATIVE_INFINITY
   /** Segments below it are gone from the engine. */
   #clearedSegment = 0
+  /** Readings of all keys under way, and the earliest time that one of them began at. */
+  #readings = 0
+  #readFrom = Number.POSITIVE_INFINITY
   #wanted: { key: unknown; id: unknown; time: number; discriminator: number }[] = []
 
   constructor(
@@ -234,7 +237,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
         if (tally.cached <= until) break
         for (const entry of group) {
           if (tally.cached <= until) break
-          if ((entry.flags & (unsettled | flag.detached)) !== 0 || this.#loading.has(entry.id)) continue
+          if ((entry.flags & (unsettled | flag.detached)) !== 0 || this.isBeingRead(entry)) continue
           if (entry.wantedBy !== 0 && lookAheads.holds(entry.wantedBy)) continue
           if ((entry.flags & flag.used) !== 0) {
             entry.flags &= ~flag.used
@@ -262,7 +265,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     if (this.pinned || this.spec.emitOnClose) return
     for (const group of this.groups.oldestFirst(this.visibleFrom)) {
       for (const entry of group.slice()) {
-        if ((entry.flags & (unsettled | flag.detached)) !== 0 || this.#loading.has(entry.id)) continue
+        if ((entry.flags & (unsettled | flag.detached)) !== 0 || this.isBeingRead(entry)) continue
         this.#evict(entry)
       }
     }
@@ -276,6 +279,11 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     )
       return
     super.persistSlot(entry, layers, batch, to)
+  }
+
+  /** What was read before the entry was persisted, and is entered after it left, would be taken for the newest. */
+  protected override isBeingRead(entry: LiveEntry): boolean {
+    return this.#loading.has(entry.id) || this.timeOf(entry) >= this.#readFrom
   }
 
   #evict(entry: LiveEntry): void {
@@ -518,13 +526,16 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     )
   }
 
-  /** Whoever asks for a key that is being read waits for it. */
+  /** Whoever asks for a key that is being read waits for it, and for what was asked of it before. */
   #register<T>(ids: readonly unknown[], reading: Promise<T>): Promise<T> {
-    reading.catch(() => {})
-    for (const id of ids) this.#loading.set(id, reading)
-    return reading.finally(() => {
-      for (const id of ids) if (this.#loading.get(id) === reading) this.#loading.delete(id)
-    })
+    const before = ids.flatMap((id) => this.#loading.get(id) ?? [])
+    const all = before.length === 0 ? reading : Promise.allSettled([reading, ...before])
+    for (const id of ids) this.#loading.set(id, all)
+    const done = () => {
+      for (const id of ids) if (this.#loading.get(id) === all) this.#loading.delete(id)
+    }
+    all.then(done, done)
+    return reading
   }
 
   /** What was read goes into the index, unless something newer is there. An absent one too: it need not be read again. */
@@ -624,10 +635,16 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
         this.#readRow(row, key, this.codec.idAt(key, row.key, keyOffset, keyEnd), entries),
       )
     })
-    return chain(reading, () => {
+    const enter = (): void => {
       for (const entry of entries) this.#enter(entry)
       if (from < this.#floor) this.#floor = from
       for (const bucket of this.#buckets.values()) if (bucket.floor > from) bucket.floor = from
+    }
+    if (!isPromise(reading)) return enter()
+    this.#readings++
+    if (from < this.#readFrom) this.#readFrom = from
+    return reading.then(enter).finally(() => {
+      if (--this.#readings === 0) this.#readFrom = Number.POSITIVE_INFINITY
     })
   }
 

@@ -28,6 +28,8 @@ class VersionSlot extends Slot {
   readonly chain: Chain
   readonly timestamp: number
   value: unknown
+  /** Of one that its chain let go: when the next version of the key began. */
+  endedAt = Number.POSITIVE_INFINITY
 
   constructor(chain: Chain, timestamp: number, value: unknown) {
     super()
@@ -89,6 +91,7 @@ export class VersionedEntries extends LayeredStore<VersionSlot> implements Versi
       if (live === undefined) {
         live = found
         this.#chains.set(found.id, found)
+        for (const slot of found.versions) this.track(slot)
       }
       const { versions } = live
       const at = position(versions, timestamp)
@@ -193,10 +196,13 @@ export class VersionedEntries extends LayeredStore<VersionSlot> implements Versi
   #prune({ versions }: Chain): void {
     const keep = position(versions, this.#historyFrom + 1) - 1
     if (keep <= 0) return
-    for (const slot of versions.splice(0, keep)) {
+    for (let at = 0; at < keep; at++) {
+      const slot = versions[at] as VersionSlot
+      slot.endedAt = (versions[at + 1] as VersionSlot).timestamp
       slot.flags |= flag.hidden
       this.untrack(slot)
     }
+    versions.splice(0, keep)
   }
 
   /** Versions stay in their chain. */
@@ -265,7 +271,8 @@ export class VersionedEntries extends LayeredStore<VersionSlot> implements Versi
     to.reset()
     this.writeLocalKey(slot, to)
     const keyEnd = to.position
-    if ((slot.flags & flag.hidden) !== 0) {
+    // What a generation let go that isn't settled is still part of the history that is: it may be undone.
+    if (slot.endedAt < this.settledNotes.observedTime - this.#retentionMs) {
       batch.remove(to.buffer, 0, keyEnd)
       return
     }

@@ -1,11 +1,18 @@
 /** Generations: nothing uncommitted reaches the engine, scans and loads race with writes and persists and stay right. */
 import { expect, test } from 'vitest'
 import { noHeaders } from '../../src/base/headers.ts'
-import type { Entry, KeyValueStore, SessionStore, TaskState, WindowStore } from '../../src/store/contract.ts'
+import type {
+  Entry,
+  KeyValueStore,
+  SessionStore,
+  TaskState,
+  VersionedStore,
+  WindowStore,
+} from '../../src/store/contract.ts'
 import { MemoryDisk } from '../../src/store/memory-engine.ts'
 import { openDiskState } from '../../src/store/task-state.ts'
 import type { StoreSpec } from '../../src/topology/store-spec.ts'
-import { Changelogs, collect, keyValue, session, window } from './fixture.ts'
+import { Changelogs, collect, keyValue, session, versioned, window } from './fixture.ts'
 
 type Setup = { state: TaskState; disk: MemoryDisk; logs: Changelogs; reopen(): Promise<TaskState> }
 
@@ -305,6 +312,76 @@ test('generations: a window that is being read stays, once it was written', asyn
   await slow.open()
   expect((await reading).value).toBe(5)
   expect((await store.entry('a', 10)).value).toBe(5)
+})
+
+test('generations: a window that is evicted while all are read, it is among them, then and later', async () => {
+  const { state, disk, logs } = await open(window('s'))
+  const store = state.store('s') as WindowStore
+  store.set(await store.entry('a', 10), 1, 10, noHeaders)
+  await logs.commitAll(state)
+  await state.persist()
+  state.trim(0)
+  state.trim(0)
+  store.set(await store.entry('b', 20), 2, 20, noHeaders)
+  await logs.commitAll(state)
+  const slow = gate(disk)
+  const reading = store.fetchAll(0, 100)
+  disk.wait = null
+  await state.persist()
+  state.trim(0)
+  state.trim(0)
+  await slow.open()
+  expect((await reading).map(({ key, value }) => [key, value])).toEqual([
+    ['a', 1],
+    ['b', 2],
+  ])
+  expect((await store.entry('b', 20)).value).toBe(2)
+})
+
+test.each(['of its key', 'of all'])(
+  'generations: a window removed while those %s are read, it stays removed',
+  async (which) => {
+    const { state, disk, logs } = await open(window('s'))
+    const store = state.store('s') as WindowStore
+    store.set(await store.entry('a', 5), 1, 5, noHeaders)
+    store.set(await store.entry('a', 10), 2, 10, noHeaders)
+    await logs.commitAll(state)
+    await state.persist()
+    state.trim(0)
+    state.trim(0)
+    store.set(await store.entry('a', 10), null, 11, noHeaders)
+    await logs.commitAll(state)
+    const slow = gate(disk)
+    const reading = which === 'of all' ? store.fetchAll(0, 100) : store.fetch('a', 0, 100)
+    disk.wait = null
+    await state.persist()
+    await slow.open()
+    expect((await reading).map(({ start, value }) => [start, value])).toEqual([[5, 1]])
+    expect((await store.entry('a', 10)).value).toBe(null)
+  },
+)
+
+test('generations: a version that only an undone step put out of the history is still part of it', async () => {
+  const { state, logs, reopen } = await open(versioned('s'))
+  const store = state.store('s') as VersionedStore
+  await store.put('a', 1, 100, noHeaders)
+  await logs.commitAll(state)
+  await state.persist()
+  await store.put('a', 2, 139, noHeaders)
+  await store.put('a', 3, 150, noHeaders)
+  await logs.commitAll(state)
+  await store.put('a', 4, 400, noHeaders)
+  const second = { value: 2, timestamp: 139, validTo: 150 }
+  const view = (await state.committed()).store('s') as VersionedStore
+  expect(await view.getAsOf('a', 140)).toEqual(second)
+  await state.persist()
+  logs.abort()
+  await state.close('dirty')
+  const again = await reopen()
+  expect(await logs.restore(again)).toBe(0)
+  const versions = again.store('s') as VersionedStore
+  expect(await versions.getAsOf('a', 120)).toEqual({ value: 1, timestamp: 100, validTo: 139 })
+  expect(await versions.getAsOf('a', 140)).toEqual(second)
 })
 
 test('generations: windows wanted ahead are read with one request', async () => {

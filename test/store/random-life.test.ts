@@ -1,4 +1,7 @@
-/** Random lives of a task's state on every engine. A failure prints its seed: `SEED=n npx vitest run random-life`. */
+/**
+ * Random lives of a task's state on every engine. A failure prints its seed: `SEED=n npx vitest run random-life`, or
+ * `SEED=n-m` for many.
+ */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -34,6 +37,7 @@ function world(): { specs: StoreSpec[]; models: Model<unknown>[] } {
   const windows = fixture.window('windows')
   const closing = fixture.window('closing', { emitOnClose: true, retentionMs: 60, keySerde: bytesText })
   const duplicates = fixture.window('duplicates', { retainDuplicates: true, segmentIntervalMs: 40 })
+  const slowDuplicates = fixture.window('slow-duplicates', { retainDuplicates: true, ...slow })
   const sessions = fixture.session('sessions')
   const closingSessions = fixture.session('closing-sessions', { emitOnClose: true, keySerde: bytesText })
   const versions = fixture.versioned('versions')
@@ -44,6 +48,7 @@ function world(): { specs: StoreSpec[]; models: Model<unknown>[] } {
     fixture.window('slow-windows', slow),
     closing,
     duplicates,
+    slowDuplicates,
     sessions,
     closingSessions,
     versions,
@@ -59,6 +64,7 @@ function world(): { specs: StoreSpec[]; models: Model<unknown>[] } {
     new WindowModel(fixture.window('slow-windows', slow)),
     new WindowModel(closing),
     new DuplicatesModel(duplicates),
+    new DuplicatesModel(slowDuplicates),
     new SessionModel(sessions),
     new SessionModel(closingSessions),
     new VersionedModel(versions),
@@ -78,6 +84,13 @@ function joinWorld(): { specs: StoreSpec[]; models: Model<unknown>[] } {
     fixture.window('slow', { retainDuplicates: true, segmentIntervalMs: 40, ...slow }),
   ]
   return { specs, models: specs.map((spec) => new DuplicatesModel(spec)) as unknown as Model<unknown>[] }
+}
+
+/** History goes back with what is undone, and that needs its steps close together. */
+function versionWorld(): { specs: StoreSpec[]; models: Model<unknown>[] } {
+  const slow = { keySerde: fixture.waiting(bytesText), valueSerde: fixture.waiting(fixture.json) }
+  const specs = [fixture.versioned('plain'), fixture.versioned('slow', slow)]
+  return { specs, models: specs.map((spec) => new VersionedModel(spec)) as unknown as Model<unknown>[] }
 }
 
 function inMemory(specs: StoreSpec[]): Home {
@@ -131,10 +144,11 @@ function inFolder(specs: StoreSpec[], stateDir: string, engine: 'rocksdb' | 'cla
   }
 }
 
-const only = process.env['SEED'] === undefined ? null : Number(process.env['SEED'])
+const [first = 1, last = first] = (process.env['SEED'] ?? '').split('-').filter(Boolean).map(Number)
 
 function seeds(count: number): number[] {
-  return only === null ? Array.from({ length: count }, (_, index) => index + 1) : [only]
+  const end = process.env['SEED'] === undefined ? count : last
+  return Array.from({ length: end - first + 1 }, (_, index) => first + index)
 }
 
 describe('store: random lives agree with plain models', () => {
@@ -155,6 +169,11 @@ describe('store: random lives agree with plain models', () => {
 
   test.each(seeds(3))('stores with duplicates alone, on a slow disk with crashes, seed %i', async (seed) => {
     const { specs, models } = joinWorld()
+    await randomLife(seed, 2000, onMemoryDisk(specs, slowly(seed)), new fixture.Changelogs(2000), models)
+  })
+
+  test.each(seeds(3))('stores of versions alone, on a slow disk with crashes, seed %i', async (seed) => {
+    const { specs, models } = versionWorld()
     await randomLife(seed, 2000, onMemoryDisk(specs, slowly(seed)), new fixture.Changelogs(2000), models)
   })
 
