@@ -63,6 +63,12 @@ const tickMs = 100
 /** Shorter ones are not told. */
 const stallMs = 1_000
 const settleMs = 120_000
+const sessionMs = 6_000
+/**
+ * The output rests for so long, at last: the repartition topic's reader may have been the last to be killed, and
+ * nobody misses it until its session has run out.
+ */
+const restMs = 2 * sessionMs
 
 /** Small, seeded, good enough to choose victims with. */
 function random(seed: number): () => number {
@@ -150,7 +156,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
       instanceId: staticMembers ? `copy-${index}` : null,
       standbyReplicas: standbys,
       threads: 2,
-      sessionTimeoutMs: 6_000,
+      sessionTimeoutMs: sessionMs,
       heartbeatIntervalMs: 1_000,
       transactionTimeoutMs: 10_000,
       acceptableRecoveryLag: 1_000,
@@ -406,7 +412,7 @@ async function drained(client: KafkaClient, group: string): Promise<void> {
     const now = JSON.stringify([behind.length, out.map(({ offset }) => offset)])
     if (behind.length > 0 || now !== last) since = Date.now()
     last = now
-    if (Date.now() - since > 3_000) return
+    if (Date.now() - since > restMs) return
     await new Promise((resolve) => setTimeout(resolve, tickMs))
   }
   throw new Error(`the input was not processed within ${settleMs} ms: ${last}`)
