@@ -160,6 +160,70 @@ test('process: SIGINT while state is restored, and the broker is mute, it ends w
   expect(performance.now() - since).toBeLessThan(10_000)
 }, 120_000)
 
+test('process: SIGTERM in the middle of a restore, it ends with 0, and the next start restores the rest', async () => {
+  await using world = await World.open({ events: 1, counts: 1 })
+  await writeFile(
+    join(folder, 'windows.ts'),
+    `
+import { StreamsBuilder, serdes, tumbling } from 'millrace'
+const text = serdes.string()
+const builder = new StreamsBuilder()
+builder
+  .stream('events', { keySerde: text, valueSerde: text })
+  .groupByKey()
+  .windowedBy(tumbling('10s', { grace: '1d' }))
+  .count({ as: 'counts' })
+  .toStream((_count, windowed) => \`\${windowed.key}@\${windowed.start}\`, { keySerde: text })
+  .to('counts', { valueSerde: serdes.long() })
+export default builder.build()
+`,
+  )
+  const args = [...runArgs(world, 'windows.ts', 1), '--partition-fetch-bytes', '1024']
+  const first = new Running(args)
+  await first.says('http service on ')
+  // Each is a commit of its own, and so a batch of the changelog, of which a fetch brings few.
+  for (let round = 0; round < 8; round++) {
+    await world.input(100, 'events', 1)
+    await world.settled('windows', 60_000)
+  }
+  first.child.kill('SIGTERM')
+  expect(await first.ended, first.output).toBe(0)
+  await rm(world.stateDir, { recursive: true })
+  const changes = world.kafka.records('app-counts-changelog').length
+
+  // Nothing but the changelog is read until it has been: two answers come, and then no more.
+  let fetches = 0
+  let inTheMiddle = (): void => {}
+  const reached = new Promise<void>((resolve) => {
+    inTheMiddle = resolve
+  })
+  const holding = world.kafka.intercept('fetch', () => {
+    if (++fetches <= 2) return undefined
+    inTheMiddle()
+    return { delayMs: 60_000 }
+  })
+  const second = new Running(args)
+  await reached
+  const since = performance.now()
+  second.child.kill('SIGTERM')
+  expect(await second.ended, second.output).toBe(0)
+  expect(performance.now() - since).toBeLessThan(10_000)
+  expect(second.output).not.toContain('were restored')
+  holding.remove()
+
+  const third = new Running(args)
+  const rest = / (\d+) records were restored/
+  await third.says(rest)
+  const restored = Number(rest.exec(third.output)?.[1])
+  // What the first attempt had written is not read again.
+  expect(restored).toBeGreaterThan(0)
+  expect(restored).toBeLessThan(changes)
+  await world.input(100, 'events', 1)
+  await world.settled('windows', 60_000)
+  third.child.kill('SIGTERM')
+  expect(await third.ended, third.output).toBe(0)
+}, 120_000)
+
 test.each([
   ['kafka', ['kafka', '--port', '0'], 'Kafka on'],
   ['tail', ['tail', 'events'], ' k0 '],
