@@ -11,7 +11,7 @@ type Given = Readonly<Record<string, unknown>>
 export async function runCommand(arguments_: readonly string[], io: Io): Promise<ExitCode> {
   let code: ExitCode = exitCodes.done
   const how = { json: arguments_.includes('--json'), stack: arguments_.includes('--stack') }
-  const program = createProgram(io, (result) => {
+  const program = createProgram(io, how.json, (result) => {
     code = result
   })
   try {
@@ -24,18 +24,24 @@ export async function runCommand(arguments_: readonly string[], io: Io): Promise
   }
 }
 
-function createProgram(io: Io, finish: (code: ExitCode) => void): Command {
+function createProgram(io: Io, json: boolean, finish: (code: ExitCode) => void): Command {
   const program = new Command('millrace')
     .description('Runs, tries out and looks after stream processing topologies on Kafka.')
     .version(version, '-V, --version')
     .helpCommand('help [command]', 'how a command is used')
-    .showHelpAfterError('(add --help for how it is used)')
+    .showHelpAfterError(json ? false : '(add --help for how it is used)')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => io.out(text),
       writeErr: (text) => io.err(text),
       getOutHelpWidth: () => Math.min(io.columns(), 120),
-      outputError: (text, write) => write(text.replace(/^error: /, 'error: ')),
+      outputError: (text, write) => {
+        const error = text
+          .replace(/^error: /, '')
+          .trim()
+          .replace(/\s*\n\s*/g, ' ')
+        write(json ? `${JSON.stringify({ error })}\n` : text)
+      },
     })
     .addHelpText(
       'after',
