@@ -140,9 +140,9 @@ export function plainField(value: unknown): unknown {
 }
 
 /** Lines on the standard error: text for people, JSON for collectors. */
-export function standardLogger(gate: LevelSwitch = { level: 'info' }): Logger {
+export function standardLogger(gate: LevelSwitch = { level: 'info' }, json = false): Logger {
   return lineLogger((line) => {
-    const print = process.stderr.isTTY ? textLine : jsonLine
+    const print = process.stderr.isTTY && !json ? textLine : jsonLine
     process.stderr.write(`${print(line, new Date())}\n`)
   }, gate)
 }

@@ -6,6 +6,7 @@ import {
   type LevelSwitch,
   type LogLine,
   lineLogger,
+  standardLogger,
   textLine,
   toLogger,
 } from '../../src/base/logger.ts'
@@ -85,4 +86,18 @@ test('logger: the console behind it, one string a line', () => {
   const given = { debug: take('debug'), info: take('info'), warn: take('warn'), error: take('error') }
   toLogger(given).child('0_1').warn('slow', { ms: 7 })
   expect(written).toEqual(['warn [0_1] slow ms=7'])
+})
+
+test('logger: on a terminal, text; JSON where machines shall read it', () => {
+  const { isTTY, write } = process.stderr
+  const lines: string[] = []
+  try {
+    Object.assign(process.stderr, { isTTY: true, write: (line: string) => lines.push(line) > 0 })
+    standardLogger().info('started')
+    standardLogger({ level: 'info' }, true).info('started')
+  } finally {
+    Object.assign(process.stderr, { isTTY, write })
+  }
+  expect(lines[0]).toMatch(/info {2}started\n$/)
+  expect(JSON.parse(lines[1] ?? '')).toMatchObject({ level: 'info', message: 'started' })
 })

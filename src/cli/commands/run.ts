@@ -1,6 +1,7 @@
 /** `millrace run`: a topology file as a service. */
 import { watch } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
+import { standardLogger } from '../../base/logger.ts'
 import { changedSettings } from '../../base/options.ts'
 import { allHooks, type Hooks } from '../../runtime/hooks.ts'
 import { type Config, type EngineOptions, options } from '../../runtime/options.ts'
@@ -20,11 +21,15 @@ export async function run(io: Io, given: Readonly<Record<string, unknown>>, file
     flags: given,
   }
   const { values, configPath } = await resolveSettings(io, sources)
-  const bar = io.errTerminal && values.logger === null ? new RestoreBar((text) => io.err(text)) : null
+  const json = given['json'] === true
+  const bar =
+    io.errTerminal && !json && values.logger === null ? new RestoreBar((text) => io.err(text)) : null
   const hooks = [values.hooks, bar?.hooks].filter((one): one is Hooks => one !== null && one !== undefined)
   const application = new Millrace(values.threads > 1 ? topology.url : await topology.topology(values), {
     ...(values as unknown as Config),
     stateDir: resolve(io.cwd, values.stateDir),
+    // What is below the application's level, it leaves out itself.
+    ...(json && values.logger === null ? { logger: standardLogger({ level: 'debug' }, true) } : {}),
     ...(hooks.length === 0 ? {} : { hooks: allHooks(hooks) }),
   })
   const ended = new Promise<void>((_, reject) => {
