@@ -35,6 +35,9 @@ type Made = Counter | Gauge | Histogram
 /** What is known of a task's input, to tell its lag in time. */
 type Progress = { recordTimestamp: number; lags: Map<string, number> }
 
+/** A changelog partition that is being read back. */
+type Restore = { task: string; store: string; at: number; records: number; remaining: number }
+
 export class Metrics {
   readonly registry: Registry
   readonly hooks: Hooks
@@ -43,7 +46,8 @@ export class Metrics {
   /** Series of this application, by metric: what `close` and the end of a task take out. */
   readonly #series = new Map<MetricName, Map<string, Labels>>()
   readonly #progress = new Map<string, Progress>()
-  readonly #restores = new Map<string, { at: number; records: number }>()
+  /** Of each changelog partition: a global store has several. */
+  readonly #restores = new Map<string, Restore>()
   readonly #source: { status: (() => ApplicationStatus) | null } = { status: null }
   #closing = false
 
@@ -126,6 +130,17 @@ export class Metrics {
     const metric = this.#made.get(name)
     if (metric === undefined) return
     ;(metric as Gauge).set(this.#labels(name, labels), value)
+  }
+
+  #setRemaining(task: string, store: string): void {
+    const name = 'millrace_restore_remaining_records'
+    const underWay = [...this.#restores.values()].filter((one) => one.task === task && one.store === store)
+    if (underWay.length === 0) {
+      this.#remove(name, (labels) => labels['task'] === task && labels['store'] === store)
+      return
+    }
+    const remaining = underWay.reduce((sum, one) => sum + one.remaining, 0)
+    this.#set(name, { task, store }, remaining)
   }
 
   #observe(name: MetricName, labels: Labels, value: number): void {
@@ -226,12 +241,13 @@ export class Metrics {
         this.#set('millrace_input_held_records', { task, topic, partition }, records),
       restore: ({ task, store, partition, phase, records, offset, endOffset }) => {
         const id = `${task} ${store} ${partition}`
-        const seen = this.#restores.get(id) ?? { at: clock.now(), records: 0 }
+        const seen = this.#restores.get(id) ?? { task, store, at: clock.now(), records: 0, remaining: 0 }
         this.#count('millrace_restore_records_total', { task }, records - seen.records)
         seen.records = records
         if (phase === 'start' || phase === 'batch') {
+          seen.remaining = Math.max(0, endOffset - offset)
           this.#restores.set(id, seen)
-          this.#set('millrace_restore_remaining_records', { task, store }, Math.max(0, endOffset - offset))
+          this.#setRemaining(task, store)
           return
         }
         this.#restores.delete(id)
@@ -239,10 +255,7 @@ export class Metrics {
           this.#observe('millrace_restore_duration_seconds', {}, (clock.now() - seen.at) / 1000)
         }
         this.#count('millrace_restores_total', { how: phase === 'end' ? 'ended' : 'suspended' })
-        this.#remove(
-          'millrace_restore_remaining_records',
-          (labels) => labels['task'] === task && labels['store'] === store,
-        )
+        this.#setRemaining(task, store)
       },
       rebalanced: (generation, _active, _standby, durationMs) => {
         this.#count('millrace_rebalances_total', {})

@@ -376,7 +376,7 @@ export const metricTable = {
   millrace_restore_remaining_records: {
     kind: 'gauge',
     labels: ['task', 'store'],
-    help: 'Changelog records still to be read back; no series when done.',
+    help: 'Changelog records still to be read back, of all partitions; no series when done.',
   },
   millrace_restore_duration_seconds: {
     kind: 'histogram',

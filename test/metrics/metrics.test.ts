@@ -242,6 +242,25 @@ describe('metrics: from events', () => {
     expect(text).toContain('millrace_restores_total{application="app",how="ended"} 1')
   })
 
+  test('metrics: a restore of several partitions, what remains is their sum until the last one ends', async () => {
+    const metrics = make('app')
+    const base = { task: 'global', store: 's', topic: 'c', startOffset: 0, endOffset: 100 }
+    const report = (partition: number, phase: 'start' | 'batch' | 'end', offset: number) =>
+      metrics.hooks.restore?.({ ...base, partition, phase, offset, records: offset })
+    const remaining = async () => /restore_remaining_records\{.*\} (\d+)/.exec(await metrics.text())?.[1]
+    report(0, 'start', 0)
+    report(1, 'start', 0)
+    expect(await remaining()).toBe('200')
+    report(0, 'batch', 60)
+    expect(await remaining()).toBe('140')
+    report(0, 'end', 100)
+    expect(await remaining()).toBe('100')
+    report(1, 'batch', 70)
+    expect(await remaining()).toBe('30')
+    report(1, 'end', 100)
+    expect(await remaining()).toBeUndefined()
+  })
+
   test('metrics: a thread that dies while the application runs counts as failed, one that is closed does not', async () => {
     const metrics = make('app')
     metrics.hooks.threadState?.('thread-1', 'dead', 'running')

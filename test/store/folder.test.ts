@@ -160,7 +160,9 @@ describe('folder: what it must not open', () => {
     await fill(await start({ engine: 'classic-level' }, logs), logs)
     await expect(start({ engine: 'rocksdb' })).rejects.toMatchObject({
       code: 'STATE_FOREIGN',
-      message: expect.stringMatching(/was written by classic-level, and rocksdb is asked for/) as string,
+      message: expect.stringMatching(
+        /was written by classic-level, and rocksdb is asked for\. Ask for classic-level, or delete the folder: its content is restored from Kafka$/,
+      ) as string,
     })
     const state = await start()
     expect(await (state.store('s') as KeyValueStore).get('a')).toEqual({ n: 1 })
