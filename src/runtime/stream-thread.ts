@@ -722,6 +722,7 @@ export class StreamThread {
       (state) => {
         slot.standby = state
         if (state !== null) slot.state = 'running'
+        else this.#queries.left()
       },
     )
   }
@@ -730,6 +731,7 @@ export class StreamThread {
     const { assignment } = slot
     slot.cancelled = true
     this.#slots.delete(assignment.id)
+    this.#queries.left()
     for (const input of assignment.inputs) {
       if (this.#byPartition.get(partitionKey(input)) !== slot) continue
       this.#byPartition.delete(partitionKey(input))
@@ -1051,6 +1053,7 @@ export class StreamThread {
       const { task } = slot
       slot.task = null
       slot.busy = false
+      this.#queries.left()
       await task?.close('dirty').catch((error) => this.#logger.warn(`task ${task.id}: ${String(error)}`))
     }
     await this.#persisting?.catch(() => undefined)

@@ -40,6 +40,8 @@ export class TaskQueries {
   readonly #thread: QueriedThread
   readonly #clock: Clock
   readonly #waiting = new Set<() => void>()
+  /** One for each answer that is being read: it gives up if its task is not here any more. */
+  readonly #reading = new Set<() => void>()
   #settles = 0
   #asked = 0
 
@@ -51,6 +53,16 @@ export class TaskQueries {
   /** Something was committed: whoever waits looks again. */
   settled(): void {
     this.#settles++
+    this.#look()
+  }
+
+  /** A task left, or went back to its last commit: whoever reads of it hears so, and whoever waits looks again. */
+  left(): void {
+    for (const look of [...this.#reading]) look()
+    this.#look()
+  }
+
+  #look(): void {
     if (this.#waiting.size === 0) return
     const waiting = [...this.#waiting]
     this.#waiting.clear()
@@ -94,10 +106,11 @@ export class TaskQueries {
     if (found === undefined) throw unknownStore(name, state.stores)
     let rows: readonly StateRow[]
     try {
-      rows =
+      const reading =
         isolation === 'uncommitted' || role === 'standby'
-          ? await this.#read(found, request)
-          : await this.#readCommitted(state, found, request)
+          ? this.#read(found, request)
+          : this.#readCommitted(state, found, request)
+      rows = await this.#whileHere(id, state, reading)
     } catch (error) {
       // What fails because the state was closed under it says nothing about the query.
       if (!this.#thread.same(id, state)) throw moved(id)
@@ -111,6 +124,17 @@ export class TaskQueries {
       lag: role === 'active' ? null : lag,
       position: task.committed,
     }
+  }
+
+  /** A store that is closed while it is read may never answer: its task's leaving does. */
+  #whileHere<T>(id: string, state: TaskState, reading: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        if (!this.#thread.same(id, state)) reject(moved(id))
+      }
+      this.#reading.add(look)
+      reading.finally(() => this.#reading.delete(look)).then(resolve, reject)
+    })
   }
 
   #read(store: Store, { query, limit, cut }: TaskQuery): Promise<readonly StateRow[]> {
