@@ -823,6 +823,14 @@ export function sharesOf(
   )
 }
 
+/**
+ * The share that a member says it has when it asks to be counted anew. One without a task can't show that its speed is
+ * back: it asks for double, until it is given one.
+ */
+export function shareToSay(share: number, hasTasks: boolean): number {
+  return hasTasks ? share : Math.min(1, 2 * share)
+}
+
 function sorted(values: readonly number[]): number[] {
   return [...values].sort((left, right) => left - right)
 }

@@ -48,7 +48,7 @@ export type Subscription = {
   readonly behindMs: number
   /** Records processed per second of busy time and thread; 0: not known. */
   readonly speed: number
-  /** The share of its capacity that it was last assigned by, from its assignment; 1 at first. */
+  /** The share of its capacity that it was last assigned by, from its assignment, or asks for; 1 at first. */
   readonly share: number
   /** The whole application shall stop. */
   readonly shutdown: boolean

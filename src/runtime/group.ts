@@ -17,7 +17,15 @@ import type {
   TopicPartition,
 } from '../kafka/client.ts'
 import type { TopologyGraph } from '../topology/topology.ts'
-import { assignTasks, planRebalance, sharesOf, type TaskSpec, tasksByPartition, tasksOf } from './assignor.ts'
+import {
+  assignTasks,
+  planRebalance,
+  sharesOf,
+  shareToSay,
+  type TaskSpec,
+  tasksByPartition,
+  tasksOf,
+} from './assignor.ts'
 import { type Deployed, Deployment, isFinal } from './deployment.ts'
 import {
   type Assignment,
@@ -375,6 +383,8 @@ export class Group {
       const afterMs = isSlow ? slowAgainMs : 3 * slowAgainMs
       if ((isSlow || mayBeBack) && now - this.#askedAt > afterMs) {
         this.#askedAt = now
+        // Tasks that warm up here are on their way.
+        if (mayBeBack) this.#share = shareToSay(this.#share, this.#owned.length + this.#warmup.length > 0)
         this.#member.rejoin(
           isSlow ? `input waits for ${this.#pace.behindMs} ms` : 'input does not wait any more',
         )

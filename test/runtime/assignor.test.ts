@@ -5,6 +5,7 @@ import {
   assignTasks,
   planRebalance,
   sharesOf,
+  shareToSay,
   tasksOf,
 } from '../../src/runtime/assignor.ts'
 import { SimulatedGroup, specs } from './simulated-group.ts'
@@ -475,6 +476,28 @@ describe('assignor: shares', () => {
 
   test('its speed is back, counts whole again', () => {
     expect(shares([healthy, healthy, { behindMs: 0, speed: 45_000, share: 0.125 }])).toEqual([1, 1, 1])
+  })
+
+  test('it was given no task to show its speed with, asks for double until it has one', () => {
+    const tasks = specs([{ partitions: 6, stateful: false }])
+    let share = 0.125
+    const rounds: [number, number][] = []
+    while (rounds.length < 5 && (rounds.at(-1)?.[1] ?? 0) === 0) {
+      const counted = shares([healthy, healthy, { behindMs: 0, speed: 5_000, share }])
+      const group = counted.map((each, index) => ({
+        ...{ memberId: `m${index}`, processId: `m${index}`, capacity: 1, share: each, tags: new Map() },
+        ...{ owned: [], lags: new Map(), standby: [], warmup: [] },
+      }))
+      share = counted[2] as number
+      const count = assignTasks(tasks, group, defaults).members.get('m2')?.active.length ?? 0
+      rounds.push([share, count])
+      share = shareToSay(share, count > 0)
+    }
+    expect(rounds).toEqual([
+      [0.125, 0],
+      [0.25, 0],
+      [0.5, 1],
+    ])
   })
 
   test('all are behind, nobody counts less', () => {
