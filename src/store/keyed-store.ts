@@ -1,6 +1,7 @@
 /**
- * Values by key: key-value stores, and what is built like them. The index holds what was used lately, and all there is where nothing was persisted before and nothing
- * was evicted (`#complete`): then a miss needs no look at the engine.
+ * Values by key: key-value stores, and what is built like them. The index holds what was used lately, and all there is
+ * where nothing was persisted before and nothing was evicted (`#complete`): then a miss needs no look at the engine.
+ * From then on a filter knows which keys it never had.
  *
  * changelog: the key's bytes, the value's bytes, the record's timestamp is the value's.
  * engine: store number (2), the key's bytes -> timestamp (8), the value's bytes.
@@ -14,8 +15,9 @@ import { int64At } from '../wire/record-batch.ts'
 import type { ChangelogRecord, Entry, Order } from './contract.ts'
 import type { EngineBatch, Row, Scan } from './engine.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
+import { KeyFilter } from './key-filter.ts'
 import { LayeredStore } from './layered-store.ts'
-import { flag, known, LiveEntry, unsettled } from './slot.ts'
+import { flag, known, type Layers, LiveEntry, unsettled } from './slot.ts'
 import { SortedEntries } from './sorted-entries.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 
@@ -31,6 +33,8 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   readonly #loading = new Map<unknown, Promise<unknown>>()
   #wanted: unknown[] = []
   #complete: boolean
+  /** Holds the key of every row that the engine has of this store; null: not known. */
+  #filter: KeyFilter | null = null
   #sweep: MapIterator<LiveEntry> | null = null
 
   constructor(
@@ -86,7 +90,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     if (isPromise(id)) return
     const entry = this.#entries.get(id)
     if (entry !== undefined) entry.wantedBy = this.services.lookAheads.current
-    else if (!this.#loading.has(id)) this.#wanted.push(key, id)
+    else if (!this.#loading.has(id) && this.#mayBeStored(id)) this.#wanted.push(key, id)
   }
 
   /** Reads everything wanted with one request. */
@@ -157,7 +161,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   }
 
   #miss(key: unknown, id: unknown): MaybePromise<LiveEntry> {
-    if (this.#complete) return detached(key, id)
+    if (this.#complete || !this.#mayBeStored(id)) return detached(key, id)
     const loading = this.#loading.get(id)
     if (loading !== undefined) return loading.then(() => this.#entries.get(id) ?? this.#find(key, id))
     return chain(this.#read([key], [id], 0), (entries) => entries[0] as LiveEntry)
@@ -210,9 +214,54 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
         entry.flags &= ~flag.used
         continue
       }
-      this.#complete = false
+      this.#becomeIncomplete()
       this.forget(entry)
     }
+  }
+
+  // ------------------------------------------------------------------------------------------------------ filter
+
+  /** As long as memory has everything, its keys are those of the engine, or more. */
+  #becomeIncomplete(): void {
+    if (!this.#complete) return
+    this.#complete = false
+    this.#filter = new KeyFilter(this.#entries.size * 2)
+    this.services.tally.filters += this.#filter.bytes
+    const { scratch } = this.services
+    for (const { id } of this.#entries.values()) {
+      scratch.reset()
+      scratch.int16(this.number)
+      this.#codec.write(id, scratch)
+      this.#noteStored(scratch.buffer, scratch.position)
+    }
+  }
+
+  #noteStored(buffer: Buffer, keyEnd: number): void {
+    const filter = this.#filter
+    if (filter === null) return
+    const before = filter.bytes
+    filter.add(buffer, prefixBytes, keyEnd)
+    this.services.tally.filters += filter.bytes - before
+  }
+
+  #mayBeStored(id: unknown): boolean {
+    if (this.#filter === null) return true
+    const { scratch } = this.services
+    scratch.reset()
+    this.#codec.write(id, scratch)
+    return this.#filter.mayHold(scratch.buffer, 0, scratch.position)
+  }
+
+  override dropFilter(): void {
+    if (this.#filter === null) return
+    this.services.tally.filters -= this.#filter.bytes
+    this.#filter = null
+  }
+
+  protected override persistSlot(entry: LiveEntry, layers: Layers, batch: EngineBatch, to: ByteWriter): void {
+    super.persistSlot(entry, layers, batch, to)
+    if (this.#filter === null || layers.settledStart < 0) return
+    this.#noteStored(to.buffer, to.position - timestampBytes - (layers.settledEnd - layers.settledStart))
   }
 
   #evictEldest(timestamp: number, headers: Headers): void {
@@ -398,15 +447,16 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   override beginRestore(): void {
     if (this.pinned) return
+    this.#becomeIncomplete()
     for (const entry of [...this.#entries.values()]) this.forget(entry)
     this.#sorted.clear()
-    this.#complete = false
   }
 
   protected override clear(): void {
     for (const entry of [...this.#entries.values()]) this.forget(entry)
     this.#sorted.clear()
     this.#wanted = []
+    this.dropFilter()
     this.#complete = true
   }
 
@@ -424,6 +474,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
       return undefined
     }
     this.notes.count++
+    this.#noteStored(scratch.buffer, keyEnd)
     scratch.int64(timestamp)
     scratch.bytes(value)
     batch.put(scratch.buffer, 0, keyEnd, keyEnd, scratch.position)

@@ -17,6 +17,8 @@ export class Tally {
   pending = 0
   cached = 0
   touched = 0
+  /** What `KeyFilter`s take. */
+  filters = 0
 }
 
 /** Which look-aheads are open: what they want stays in memory until the records that they looked at are through. */
@@ -101,6 +103,8 @@ export abstract class StateStore {
 
   /** Lets go what is clean until `bytes` are free, or nothing is left. */
   abstract trim(bytes: number): void
+  /** Gives up what only saves looks at the engine. */
+  dropFilter(): void {}
   /** Lays a changelog record into the engine, or into memory where the store is pinned. */
   abstract restoreRecord(record: ChangelogRecord, batch: EngineBatch | null): MaybePromise<void>
   /** Before records are restored: nothing in memory may hide them. */

@@ -289,7 +289,7 @@ class LayeredState implements TaskState {
   }
 
   get cachedBytes(): number {
-    return this.#tally.cached
+    return this.#tally.cached + this.#tally.filters
   }
 
   figures(): Readonly<Record<string, number>> {
@@ -322,6 +322,12 @@ class LayeredState implements TaskState {
   }
 
   trim(bytesMax: number): void {
+    this.#trimEntries(Math.max(0, bytesMax - this.#tally.filters))
+    // A filter forgets nothing: too large, it goes as a whole, and what it saved is read again.
+    if (this.#tally.filters > bytesMax / 2) for (const store of this.#list) store.dropFilter()
+  }
+
+  #trimEntries(bytesMax: number): void {
     // What could not go is waiting for the engine: until that was written, only what came since can go.
     if (this.#fruitlessTrims > 1 && this.#tally.cached <= this.#untrimmable + bytesMax / 8) return
     const before = this.#tally.cached

@@ -1,0 +1,90 @@
+/**
+ * Which keys the engine may hold: a Bloom filter that grows. "No" is certain and saves the look at the engine, "maybe" is
+ * wrong for a few keys of a hundred. Twelve bits a key; the bits of one key lie in one block of 64 bytes.
+ */
+
+const keysMin = 1024
+const keysPerBlock = 42
+const wordsPerBlock = 16
+const probes = 6
+const bitsSeed = 0x3c6ef372
+
+type Layer = { readonly words: Uint32Array; readonly blocks: number; readonly keysMax: number; keys: number }
+
+export class KeyFilter {
+  /** The last one is filled; each has twice the room of the one before. */
+  readonly #layers: Layer[] = []
+  #bytes = 0
+
+  constructor(keysExpected: number) {
+    this.#grow(Math.max(keysMin, keysExpected))
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  mayHold(buffer: Buffer, start: number, end: number): boolean {
+    const place = hash(buffer, start, end)
+    return this.#find(place, mix(place ^ bitsSeed))
+  }
+
+  add(buffer: Buffer, start: number, end: number): void {
+    const place = hash(buffer, start, end)
+    const bits = mix(place ^ bitsSeed)
+    if (this.#find(place, bits)) return
+    let layer = this.#layers[this.#layers.length - 1] as Layer
+    if (layer.keys >= layer.keysMax) layer = this.#grow(layer.keysMax * 2)
+    layer.keys++
+    const first = (place % layer.blocks) * wordsPerBlock
+    for (let probe = 0, at = bits; probe < probes; probe++, at = next(at)) {
+      const bit = at >>> 23
+      const word = first + (bit >>> 5)
+      layer.words[word] = (layer.words[word] as number) | (1 << (bit & 31))
+    }
+  }
+
+  #find(place: number, bits: number): boolean {
+    for (let index = this.#layers.length - 1; index >= 0; index--) {
+      const { words, blocks } = this.#layers[index] as Layer
+      const first = (place % blocks) * wordsPerBlock
+      let found = true
+      for (let probe = 0, at = bits; probe < probes; probe++, at = next(at)) {
+        const bit = at >>> 23
+        if (((words[first + (bit >>> 5)] as number) & (1 << (bit & 31))) !== 0) continue
+        found = false
+        break
+      }
+      if (found) return true
+    }
+    return false
+  }
+
+  #grow(keysMax: number): Layer {
+    const blocks = Math.ceil(keysMax / keysPerBlock)
+    const layer = { words: new Uint32Array(blocks * wordsPerBlock), blocks, keysMax, keys: 0 }
+    this.#layers.push(layer)
+    this.#bytes += layer.words.byteLength
+    return layer
+  }
+}
+
+/** The nine highest bits are a place in the block. */
+function next(bits: number): number {
+  return Math.imul(bits, 0x9e3779b1) + 0x7f4a7c15
+}
+
+function hash(buffer: Buffer, start: number, end: number): number {
+  let mixed = 0x9747b28c ^ (end - start)
+  for (let at = start; at < end; at++) {
+    mixed = Math.imul(mixed ^ (buffer[at] as number), 0x5bd1e995)
+    mixed ^= mixed >>> 15
+  }
+  return mix(mixed)
+}
+
+function mix(bits: number): number {
+  let mixed = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b)
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
+  return (mixed ^ (mixed >>> 16)) >>> 0
+}
