@@ -25,7 +25,7 @@ export function sessionAggregate(node: SessionAggregateNode, next: Run, context:
   const onClose = node.emission === 'on-close'
   const silent = onClose || store.cached || next === nowhere
   if (store.cached && !onClose) store.onFlush(flushSession(next, context), { keepOld: sendOld })
-  const emission = onClose ? new CloseEmission(context, store.name) : null
+  const emission = onClose ? new CloseEmission(context, store.name, next) : null
   let observed = -1
   let halted = false
 
@@ -117,18 +117,7 @@ export function sessionAggregate(node: SessionAggregateNode, next: Run, context:
     const to = closeTime - 1
     const from = Math.max(0, emission.last)
     if (to < 0 || to < from) return
-    const closed = store.findEnding(from, to)
-    if (isPromise(closed)) return closed.then((list) => send(list, closeTime, headers))
-    return send(closed, closeTime, headers)
-  }
-
-  const send = (closed: readonly Entry[], closeTime: number, headers: Headers): void | Promise<void> => {
-    const waiting = inOrder(closed.length, (index) => {
-      const entry = closed[index] as Entry
-      return next(windowedKey(entry), update(entry.value, null), entry.end, headers)
-    })
-    if (waiting !== undefined) return waiting.then(() => emission?.sent(closeTime))
-    emission?.sent(closeTime)
+    return emission.send(store.findEnding(from, to), closeTime, headers)
   }
 
   return (key, value, timestamp, headers) => {

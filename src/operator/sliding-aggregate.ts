@@ -15,7 +15,7 @@ import { inOrder, nowhere } from './call.ts'
 import { CloseEmission } from './emission.ts'
 import type { Run, TaskContext } from './run.ts'
 import { snapshotBy } from './snapshot.ts'
-import { flushWindow, storeOf, update, windowedKey } from './stores.ts'
+import { flushWindow, storeOf, update } from './stores.ts'
 
 /** One window that a record changes. */
 type Move = {
@@ -39,7 +39,7 @@ export function slidingAggregate(node: SlidingAggregateNode, next: Run, context:
   const onClose = node.emission === 'on-close'
   const silent = onClose || store.cached || next === nowhere
   if (store.cached && !onClose) store.onFlush(flushWindow(next, context), { keepOld: sendOld })
-  const emission = onClose ? new CloseEmission(context, store.name) : null
+  const emission = onClose ? new CloseEmission(context, store.name, next) : null
   let observed = -1
   let halted = false
 
@@ -228,18 +228,11 @@ export function slidingAggregate(node: SlidingAggregateNode, next: Run, context:
     const to = closeTime - differenceMs - 1
     if (to < 0) return
     const { last } = emission
-    const closed = store.fetchAll(last === -1 ? 0 : Math.max(0, last - differenceMs), to)
-    if (isPromise(closed)) return closed.then((list) => send(list, closeTime, headers))
-    return send(closed, closeTime, headers)
-  }
-
-  const send = (closed: readonly Entry[], closeTime: number, headers: Headers): void | Promise<void> => {
-    const waiting = inOrder(closed.length, (index) => {
-      const entry = closed[index] as Entry
-      return next(windowedKey(entry), update(entry.value, null), entry.timestamp, headers)
-    })
-    if (waiting !== undefined) return waiting.then(() => emission?.sent(closeTime))
-    emission?.sent(closeTime)
+    return emission.send(
+      store.fetchAll(last === -1 ? 0 : Math.max(0, last - differenceMs), to),
+      closeTime,
+      headers,
+    )
   }
 
   return (key, value, timestamp, headers) => {

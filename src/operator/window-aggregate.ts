@@ -13,7 +13,7 @@ import { inOrder, nowhere } from './call.ts'
 import { CloseEmission } from './emission.ts'
 import type { Run, TaskContext } from './run.ts'
 import { snapshotBy } from './snapshot.ts'
-import { flushWindow, storeOf, update, windowedKey } from './stores.ts'
+import { flushWindow, storeOf, update } from './stores.ts'
 
 export function windowAggregate(node: WindowAggregateNode, next: Run, context: TaskContext): Run {
   const { name, windows, sendOld } = node
@@ -24,7 +24,7 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
   const onClose = node.emission === 'on-close'
   const silent = onClose || store.cached || next === nowhere
   if (store.cached && !onClose) store.onFlush(flushWindow(next, context), { keepOld: sendOld })
-  const emission = onClose ? new CloseEmission(context, store.name) : null
+  const emission = onClose ? new CloseEmission(context, store.name, next) : null
   const graceMs = windows.kind === 'unlimited' ? 0 : windows.graceMs
   const tumbling = windows.kind === 'time' && windows.sizeMs === windows.advanceMs
   const sizeMs = windows.kind === 'unlimited' ? endOfTime : windows.sizeMs
@@ -131,18 +131,7 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
     const { last } = emission
     const from = last === -1 ? 0 : Math.max(0, last - sizeMs) + 1
     if (last !== -1 && sameWindows(from - 1, to, sizeMs, windows.advanceMs)) return
-    const closed = store.fetchAll(from, to)
-    if (isPromise(closed)) return closed.then((list) => send(list, closeTime, headers))
-    return send(closed, closeTime, headers)
-  }
-
-  const send = (closed: readonly Entry[], closeTime: number, headers: Headers): void | Promise<void> => {
-    const waiting = inOrder(closed.length, (index) => {
-      const entry = closed[index] as Entry
-      return next(windowedKey(entry), update(entry.value, null), entry.timestamp, headers)
-    })
-    if (waiting !== undefined) return waiting.then(() => emission?.sent(closeTime))
-    emission?.sent(closeTime)
+    return emission.send(store.fetchAll(from, to), closeTime, headers)
   }
 
   return (key, value, timestamp, headers) => {
