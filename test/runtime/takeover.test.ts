@@ -31,19 +31,13 @@ test('takeover: a copy dies, the log of the other says which tasks came from it 
   const [left] = tasksOf(first)
   lines.length = 0
   await first.close({ leaveGroup: false })
-  await until(() => lines.some((line) => / run \d+ ms after/.test(line)))
-  expect(lines.filter((line) => line.includes('tasks'))).toEqual([
-    expect.stringMatching(
-      new RegExp(
-        `^generation \\d+ of the group: tasks come here: ${left?.task} from ${dead}, which is gone$`,
-      ),
-    ),
-    expect.stringMatching(
-      new RegExp(
-        `^tasks ${left?.task} run \\d+ ms after they were assigned; [1-9]\\d* records were restored$`,
-      ),
-    ),
-  ])
+  // The group may take a second round in which other tasks come back: what counts is what is said of this one.
+  const came = new RegExp(`tasks come here: (.*, )?${left?.task} from ${dead}, which is gone`)
+  const ran = new RegExp(
+    `^tasks (.*, )?${left?.task}(, .*)? run \\d+ ms after .*; [1-9]\\d* records were restored$`,
+  )
+  await until(() => lines.some((line) => ran.test(line)))
+  expect(lines.filter((line) => came.test(line)).length).toBe(1)
 })
 
 test('takeover: tasks of several, some still there, some gone, one still waits at the next assignment', () => {
