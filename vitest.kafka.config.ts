@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config'
+import unit from './vitest.config.ts'
 
 export default defineConfig({
+  // As in the others, `millrace` is its source: nothing has to be built first.
+  ...(unit.resolve && { resolve: unit.resolve }),
   test: {
     include: ['test/kafka/**/*.test.ts'],
     globalSetup: ['test/kafka/global-setup.ts'],
