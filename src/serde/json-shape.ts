@@ -23,7 +23,7 @@ const closeBrace = 0x7d
 const exactDigitsMax = 15
 const powersOfTen = Array.from({ length: exactDigitsMax + 1 }, (_, power) => Number(`1e${power}`))
 
-/** Longer texts are found by the runtime. */
+/** Of a longer document no shape is learnt: it would rarely come again. */
 const shapeBytesMax = 16_384
 const depthMax = 16
 
