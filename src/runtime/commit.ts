@@ -65,10 +65,15 @@ export type Guarantee = {
     producer: Producer,
     identity: () => GroupIdentity,
   ): Promise<readonly ProducedBatch[]>
-  /** Called with fetched chunks before any of their records is processed; null: no need. */
-  readonly admit:
-    | ((chunks: readonly FetchedChunk[], producer: Producer, identity: () => GroupIdentity) => Promise<void>)
-    | null
+  /** Where positions are committed ahead of the work; null: they are committed with it. */
+  readonly ahead: Ahead | null
+}
+
+export type Ahead = {
+  /** Called with fetched chunks before any of their records is processed. */
+  admit(chunks: readonly FetchedChunk[], producer: Producer, identity: () => GroupIdentity): Promise<void>
+  /** Called where tasks leave in order, all that they processed being written: the rest is another's to process. */
+  giveBack(tasks: readonly Task[], producer: Producer, identity: () => GroupIdentity): Promise<void>
 }
 
 const exactlyOnce: Guarantee = {
@@ -84,7 +89,7 @@ const exactlyOnce: Guarantee = {
     await producer.end('commit')
     return produced
   },
-  admit: null,
+  ahead: null,
 }
 
 const atLeastOnce: Guarantee = {
@@ -97,7 +102,7 @@ const atLeastOnce: Guarantee = {
     await producer.commitOffsets(identity, offsetsOf(generation))
     return produced
   },
-  admit: null,
+  ahead: null,
 }
 
 const atMostOnce: Guarantee = {
@@ -106,16 +111,23 @@ const atMostOnce: Guarantee = {
   isolation: 'read_uncommitted',
   send: (generation, producer) => producer.produce(generation.taken.batches),
   // Positions move before the records are processed: a crash skips them and never replays.
-  admit: (chunks, producer, identity) =>
-    producer.commitOffsets(
-      identity,
-      chunks.map(({ topic, partition, nextOffset }) => ({
-        topic,
-        partition,
-        offset: nextOffset,
-        metadata: '',
-      })),
-    ),
+  ahead: {
+    admit: (chunks, producer, identity) =>
+      producer.commitOffsets(
+        identity,
+        chunks.map(({ topic, partition, nextOffset }) => ({
+          topic,
+          partition,
+          offset: nextOffset,
+          metadata: '',
+        })),
+      ),
+    giveBack: (tasks, producer, identity) =>
+      producer.commitOffsets(
+        identity,
+        tasks.flatMap((task) => task.positions()),
+      ),
+  },
 }
 
 export const guarantees: { readonly [name in Guarantee['name']]: Guarantee } = {

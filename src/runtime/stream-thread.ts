@@ -27,7 +27,7 @@ import type { RecordContext } from '../operator/run.ts'
 import type { Store, TaskState } from '../store/contract.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
 import type { TopologyGraph } from '../topology/topology.ts'
-import { type CommitReason, cutGeneration, type Generation, type Guarantee } from './commit.ts'
+import { type Ahead, type CommitReason, cutGeneration, type Generation, type Guarantee } from './commit.ts'
 import type { Hooks } from './hooks.ts'
 import { OldEventTimes } from './old-event-times.ts'
 import { Output } from './output.ts'
@@ -173,6 +173,7 @@ export class StreamThread {
   readonly #actions: Action[] = []
   readonly #partitionCounts = new Map<string, number>()
   readonly #admitted: FetchedChunk[] = []
+  #admitting: Promise<void> | null = null
   #state: ThreadStatus['state'] = 'created'
   #identity: GroupIdentity | null = null
   #output: Output
@@ -333,6 +334,7 @@ export class StreamThread {
       const leaving = tasks.flatMap((id) => this.#slots.get(id) ?? [])
       if (leaving.length === 0) return
       await this.#commitAll('revoked')
+      await this.#giveBack(leaving)
       await Promise.all(leaving.map((slot) => this.#close(slot, 'clean')))
     })
   }
@@ -342,6 +344,7 @@ export class StreamThread {
     return this.#between(async () => {
       await this.#inFlight?.catch(() => undefined)
       await this.#rollBack()
+      await this.#admitting
       await Promise.all([...this.#slots.values()].map((slot) => this.#close(slot, 'dirty')))
     })
   }
@@ -371,6 +374,7 @@ export class StreamThread {
       await this.#between(async () => {
         this.#setState('pending-shutdown')
         await this.#commitAll('closing')
+        await this.#giveBack([...this.#slots.values()])
         await Promise.all([...this.#slots.values()].map((slot) => this.#close(slot, 'clean')))
       }).catch((error) =>
         this.#logger.warn(`thread ${this.name}: not all could be committed at the end: ${String(error)}`),
@@ -606,28 +610,64 @@ export class StreamThread {
   // -------------------------------------------------------------------------------------------- input
 
   #onChunk(chunk: FetchedChunk): void {
-    const { guarantee } = this.#options
-    if (guarantee.admit === null) {
+    const { ahead } = this.#options.guarantee
+    if (ahead === null) {
       this.#enqueue(chunk)
       return
     }
     this.#admitted.push(chunk)
-    if (this.#admitted.length === 1) void this.#admit(guarantee.admit)
+    this.#admitting ??= this.#admit(ahead).finally(() => {
+      this.#admitting = null
+    })
   }
 
-  async #admit(admit: NonNullable<Guarantee['admit']>): Promise<void> {
+  async #admit(ahead: Ahead): Promise<void> {
     await immediate()
     while (this.#admitted.length > 0) {
-      const chunks = this.#admitted.slice()
+      const asked: { readonly chunk: FetchedChunk; readonly task: Task }[] = []
+      for (const chunk of this.#admitted.splice(0)) {
+        const task = this.#byPartition.get(partitionKey(chunk))?.task ?? null
+        // Its task has left, or goes back: the position is another's to move.
+        if (task === null) chunk.release()
+        else asked.push({ chunk, task })
+      }
+      if (asked.length === 0) continue
       try {
-        await admit(chunks, this.#producer, this.#identityNow)
+        await ahead.admit(
+          asked.map(({ chunk }) => chunk),
+          this.#producer,
+          this.#identityNow,
+        )
       } catch (error) {
+        for (const { chunk } of asked) chunk.release()
         for (const chunk of this.#admitted.splice(0)) chunk.release()
         this.#fail(error)
         return
       }
-      this.#admitted.splice(0, chunks.length)
-      for (const chunk of chunks) this.#enqueue(chunk)
+      for (const { chunk, task } of asked) {
+        if (this.#byPartition.get(partitionKey(chunk))?.task === task) this.#enqueue(chunk)
+        else chunk.release()
+      }
+    }
+  }
+
+  /** What leaving tasks were given and did not come to is left to whoever takes them. */
+  async #giveBack(leaving: readonly Slot[]): Promise<void> {
+    const { ahead } = this.#options.guarantee
+    if (ahead === null) return
+    for (const slot of leaving) {
+      for (const input of slot.assignment.inputs) this.#forget(slot, input)
+    }
+    await this.#admitting
+    const tasks = leaving.flatMap(({ task }) => task ?? [])
+    if (tasks.length === 0) return
+    try {
+      await ahead.giveBack(tasks, this.#producer, this.#identityNow)
+    } catch (error) {
+      const names = tasks.map(({ id }) => id).join(', ')
+      this.#logger.warn(
+        `thread ${this.name}: records that were fetched for ${names} and not processed are lost: ${String(error)}`,
+      )
     }
   }
 
@@ -685,6 +725,8 @@ export class StreamThread {
     slot.state = 'restoring'
     await this.#producerReady()
     await slot.fence()
+    // A position that is being committed ahead is not where this task begins until that is decided.
+    await this.#admitting
     const output = this.#output
     const { task, inputs } = await this.#opening.open(assignment, output, () => !slot.cancelled)
     if (slot.cancelled) {
@@ -732,11 +774,7 @@ export class StreamThread {
     slot.cancelled = true
     this.#slots.delete(assignment.id)
     this.#queries.left()
-    for (const input of assignment.inputs) {
-      if (this.#byPartition.get(partitionKey(input)) !== slot) continue
-      this.#byPartition.delete(partitionKey(input))
-      this.#fetcher.remove(input)
-    }
+    for (const input of assignment.inputs) this.#forget(slot, input)
     await this.#restorer.stop(assignment.id)
     // An opening that waits for the loop: it is the loop that waits here.
     const arriving = this.#actions.findIndex((action) => action.slot === slot)
@@ -747,6 +785,12 @@ export class StreamThread {
     slot.state = 'closed'
     await task?.close(how)
     this.#options.hooks.taskClosed?.(this.name, assignment.id, how)
+  }
+
+  #forget(slot: Slot, input: TopicPartition): void {
+    if (this.#byPartition.get(partitionKey(input)) !== slot) return
+    this.#byPartition.delete(partitionKey(input))
+    this.#fetcher.remove(input)
   }
 
   async #fence(transactionalId: string): Promise<void> {

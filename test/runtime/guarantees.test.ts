@@ -1,0 +1,65 @@
+/** What the guarantees without transactions promise where nothing fails: tasks that move, and applications that stop. */
+import { expect, test } from 'vitest'
+import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
+import { serdes } from '../../src/serde/serdes.ts'
+import type { Topology } from '../../src/topology/topology.ts'
+import { until, World } from './scenario.ts'
+
+/** Each record goes out as it came in, and takes a turn of the event loop. */
+function slowCopy(): Topology {
+  const text = serdes.string()
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .mapValues(async (value) => {
+      await new Promise((resolve) => setImmediate(resolve))
+      return value
+    })
+    .to('copies', { keySerde: text, valueSerde: text })
+  return builder.build()
+}
+
+const topics = { events: 4, copies: 1 }
+const records = 4_000
+
+function copied(world: World): string[] {
+  return world.kafka.records('copies').map(({ value }) => String(value))
+}
+
+for (const guarantee of ['at_least_once', 'at_most_once'] as const) {
+  const config = { guarantee, partitionFetchBytes: 4_096, commitIntervalMs: 20 } as const
+
+  test(`guarantees: ${guarantee}, stopped in the middle of its input and started again, each record is there once`, async () => {
+    await using world = await World.open(topics)
+    await world.input(records, 'events', 4)
+    for (let start = 1; start <= 4; start++) {
+      const app = world.app(slowCopy(), config)
+      await app.start()
+      const before = copied(world).length
+      await until(() => copied(world).length > before)
+      await app.close()
+    }
+    const last = world.app(slowCopy(), config)
+    await last.start()
+    await until(() => new Set(copied(world)).size === records).catch(() => undefined)
+    const found = copied(world)
+    expect([found.length, new Set(found).size]).toEqual([records, records])
+  })
+
+  test(`guarantees: ${guarantee}, copies come and go under load, each record is there once`, async () => {
+    await using world = await World.open(topics)
+    await world.input(records, 'events', 4)
+    const copy = (name: string) => world.app(slowCopy(), { ...config, stateDir: `${world.stateDir}/${name}` })
+    const one = copy('one')
+    await one.start()
+    for (const name of ['two', 'three']) {
+      const other = copy(name)
+      await other.start()
+      await world.input(200, 'events', 4)
+      await other.close()
+    }
+    await until(() => new Set(copied(world)).size === world.records).catch(() => undefined)
+    const found = copied(world)
+    expect([found.length, new Set(found).size]).toEqual([world.records, world.records])
+  })
+}
