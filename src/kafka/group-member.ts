@@ -103,6 +103,7 @@ class KafkaGroupMember implements GroupMember {
   }
 
   rejoin(reason: string): void {
+    this.#logger.debug(`group ${this.#options.groupId}: asks for a new round: ${reason}`)
     this.#because({ kind: 'rejoin', text: reason })
   }
 

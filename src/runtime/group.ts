@@ -42,9 +42,9 @@ import {
   unknownLag,
 } from './group-protocol.ts'
 import type { Hooks } from './hooks.ts'
+import { MemberSpeed } from './member-speed.ts'
 import type { EngineOptions } from './options.ts'
 import { type PartitionCounts, partitionCounts, sourcesOf, taskSources, topicsOf } from './source-topics.ts'
-import type { ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
 import type { Takeover } from './takeover.ts'
 import type { Given, ThreadPool } from './thread-pool.ts'
@@ -74,13 +74,11 @@ export type GroupOptions = {
 /** Who has which tasks. `peers`: null where the group is too large for everyone to know; then the leader does. */
 export type Places = { readonly peers: readonly Peer[] | null; readonly leaderEndpoint: string | null }
 
-const paceIntervalMs = 1_000
-/** Speed is that of the last so many seconds. */
-const paceSamples = 10
+const speedIntervalMs = 1_000
 /** Input that waits longer is a reason to ask for less work. */
 const slowAfterMs = 10_000
 /** A slow member asks anew this seldom: each time costs everyone a round. */
-const slowAgainMs = 20_000
+const slowAgainMs = 10_000
 /** How often a warm-up is asked whether it has caught up. */
 const warmupIntervalMs = 200
 
@@ -88,7 +86,7 @@ export class Group {
   readonly #options: GroupOptions
   readonly #member: GroupMember
   readonly #deployment: Deployment
-  readonly #pace: Pace
+  readonly #speed: MemberSpeed
   #counts: PartitionCounts = new Map()
   #stored: ReadonlyMap<string, number> = new Map()
   /** Partitions of the active tasks, as the last assignment gave them. */
@@ -124,7 +122,7 @@ export class Group {
       settings.allowStateLoss.includes('all') ? 'all' : new Set(settings.allowStateLoss),
       logger,
     )
-    this.#pace = new Pace(options.clock.now())
+    this.#speed = new MemberSpeed()
     this.#member = client.member({
       groupId: settings.applicationId,
       ...(settings.instanceId === null ? {} : { instanceId: settings.instanceId }),
@@ -169,7 +167,7 @@ export class Group {
     this.#counts = await partitionCounts(client.admin, graph, settings.applicationId)
     this.#stored = await this.#options.storedTasks()
     this.#member.start()
-    this.#watchPace()
+    this.#watchSpeed()
     for (const source of taskSources(graph)) {
       if (source.pattern === null || topicsOf(source, settings.applicationId, this.#counts.keys()).length > 0)
         continue
@@ -233,8 +231,8 @@ export class Group {
       warmup: this.#warmup,
       tags: new Map(Object.entries(settings.clientTags)),
       endpoint: endpoint(),
-      behindMs: this.#pace.behindMs,
-      speed: this.#pace.speed,
+      behindMs: this.#speed.saidBehindMs,
+      speed: this.#speed.perSecond,
       share: this.#share,
       shutdown: this.#shutdown,
       roster: this.#roster,
@@ -251,6 +249,7 @@ export class Group {
     const { pool, settings, clock, hooks, graph, client } = this.#options
     const assignment = decodeAssignment(given.userData)
     this.#share = assignment.share
+    this.#speed.answered()
     this.#roster = assignment.roster
     this.#changelogs = assignment.changelogs
     this.#places = {
@@ -370,26 +369,26 @@ export class Group {
   }
 
   /** A member that falls behind says so, and is counted with less of its capacity; once it is back, it says that, too. */
-  #watchPace(): void {
+  #watchSpeed(): void {
     const { pool, clock } = this.#options
-    this.#pacing = clock.after(paceIntervalMs, () => {
+    this.#pacing = clock.after(speedIntervalMs, () => {
       const now = clock.now()
-      this.#pace.sample(
-        now,
-        pool.threads.map((thread) => thread.status()),
-      )
-      const isSlow = this.#pace.behindMs > slowAfterMs
-      const mayBeBack = this.#share < 1 && !isSlow && this.#pace.speed > 0
-      const afterMs = isSlow ? slowAgainMs : 3 * slowAgainMs
+      this.#speed.sample(pool.threads.map((thread) => thread.status()))
+      const isSlow = this.#speed.behindMs > slowAfterMs
+      const mayBeBack = this.#share < 1 && !isSlow && this.#speed.perSecond > 0
+      const afterMs = isSlow ? slowAgainMs : 6 * slowAgainMs
       if ((isSlow || mayBeBack) && now - this.#askedAt > afterMs) {
         this.#askedAt = now
+        this.#speed.asked()
         // Tasks that warm up here are on their way.
         if (mayBeBack) this.#share = shareToSay(this.#share, this.#owned.length + this.#warmup.length > 0)
         this.#member.rejoin(
-          isSlow ? `input waits for ${this.#pace.behindMs} ms` : 'input does not wait any more',
+          isSlow
+            ? `its input waits for ${Math.round(this.#speed.behindMs / 1_000)} s`
+            : 'input does not wait any more',
         )
       }
-      this.#watchPace()
+      this.#watchSpeed()
     })
   }
 
@@ -532,44 +531,6 @@ export class Group {
       })
     }
     return assignments
-  }
-}
-
-/** How fast the threads here process, and how long what waits would take them. */
-class Pace {
-  behindMs = 0
-  /** Records per second of busy time and thread; 0: not known. */
-  speed = 0
-  readonly #samples: { at: number; records: number; busyMs: number }[] = []
-
-  constructor(at: number) {
-    this.#samples.push({ at, records: 0, busyMs: 0 })
-  }
-
-  sample(at: number, threads: readonly ThreadStatus[]): void {
-    let records = 0
-    let busyMs = 0
-    let waiting = 0
-    for (const thread of threads) {
-      records += thread.records
-      busyMs += thread.busyMs
-      for (const { inputs } of thread.tasks) {
-        for (const { position, endOffset } of inputs)
-          if (position >= 0 && endOffset !== null) waiting += Math.max(0, endOffset - position)
-      }
-    }
-    const samples = this.#samples
-    const first = samples[0] as { at: number; records: number; busyMs: number }
-    // A thread that was replaced counts from zero.
-    if (records < (samples.at(-1)?.records ?? 0)) samples.length = 0
-    samples.push({ at, records, busyMs })
-    if (samples.length > paceSamples) samples.shift()
-    const done = records - first.records
-    const busy = busyMs - first.busyMs
-    // An idle member keeps the speed that it had: it is as slow or fast as when it last had work.
-    if (done > 0 && busy > 1) this.speed = (done * 1000) / busy
-    const rate = this.speed * Math.max(1, threads.length)
-    this.behindMs = waiting === 0 ? 0 : rate > 0 ? (waiting * 1000) / rate : 0
   }
 }
 

@@ -30,6 +30,7 @@ function report(): void {
       task,
       role,
       state,
+      read: inputs.reduce((sum, { position }) => sum + Math.max(0, position), 0),
       lag: inputs.reduce(
         (sum, { position, endOffset }) =>
           sum + (endOffset === null ? 0 : Math.max(0, endOffset - Math.max(0, position))),

@@ -27,6 +27,9 @@ export type SaidTask = {
   readonly task: string
   readonly role: 'active' | 'standby'
   readonly state: string
+  /** Records of its input that it is past. */
+  readonly read: number
+  /** 0 also where it is not known yet how much there is. */
   readonly lag: number
 }
 

@@ -21,7 +21,7 @@ test('slow copy: a tenth of its speed shows in its lag, and warm-ups move tasks 
       sessionTimeoutMs: 10_000,
       heartbeatIntervalMs: 1_000,
       // So that a task moves only once its state is there.
-      acceptableRecoveryLag: 20,
+      acceptableRecoveryLag: 100,
       warmupReplicasMax: 4,
     },
   })
@@ -31,13 +31,19 @@ test('slow copy: a tenth of its speed shows in its lag, and warm-ups move tasks 
   await Promise.all(names.map((name) => copies.start(name)))
   await until('each has its part', () => names.every((name) => copies.running(name).length === 3), 60_000)
   const lagOf = (name: string) => copies.tasks(name).reduce((sum, { lag }) => sum + lag, 0)
-  await until('all have caught up', () => names.every((name) => lagOf(name) < 50), 60_000)
+  await until(
+    'all have caught up',
+    () =>
+      names.every((name) => copies.tasks(name).every(({ role, read }) => role === 'standby' || read >= 400)),
+    60_000,
+  )
   copies.feed(10, 200)
 
   const slow = 'two'
   const others = names.filter((name) => name !== slow)
   const had = copies.running(slow)
   let most = 0
+  const slowedAt = Date.now()
   const warmed = new Set<string>()
   const watch = setInterval(() => {
     most = Math.max(most, lagOf(slow))
@@ -52,15 +58,15 @@ test('slow copy: a tenth of its speed shows in its lag, and warm-ups move tasks 
   }
   const pulses = setInterval(pulse, pulseMs)
   try {
-    const lagMs = await until('its lag shows', () => lagOf(slow) > 300, 60_000)
+    const lagMs = await until('its lag shows', () => lagOf(slow) > 200, 60_000)
     const least = () =>
       had.filter((task) => others.some((name) => copies.running(name).includes(task))).length
-    const movedMs =
-      (await until('most of its tasks have moved', () => least() >= had.length - 1, 60_000)) + lagMs
+    await until('most of its tasks have moved', () => least() >= had.length - 1, 60_000)
+    const movedMs = Date.now() - slowedAt
     // What has moved is no longer behind.
     await until('the others keep up', () => others.every((name) => lagOf(name) < 300), 60_000)
     console.log(
-      `slow copy: its lag was over 300 records after ${lagMs} ms, ${most} at most; ` +
+      `slow copy: its lag was over 200 records after ${lagMs} ms, ${most} at most; ` +
         `${least()} of its ${had.length} tasks had moved after ${movedMs} ms, ${warmed.size} of them warmed up`,
     )
     expect(movedMs).toBeLessThan(60_000)
