@@ -3,10 +3,11 @@
  * are being written) are over in a few, then longer and longer, until a deadline.
  */
 import { type Clock, sleep } from '../base/clock.ts'
+import type { StreamsError } from '../base/errors.ts'
 import { isRefusal, isRetriable } from './refusal.ts'
 
 const firstMs = 2
-const longestMs = 1_000
+const longestMs = 500
 /** For what is over as soon as a transaction's markers are written. */
 const longestMarkersMs = 16
 /** So many tries at each length before it doubles. */
@@ -21,8 +22,8 @@ export function backoffMs(failures: number, first: number = firstMs, longest: nu
 
 export type Patience = {
   readonly clock: Clock
-  /** Wall-clock time after which the last error is final. */
-  readonly deadline: number
+  /** Wall-clock time after which this error is final. */
+  readonly deadline: (error: StreamsError) => number
   /** Between tries: what to look up again before the next. */
   readonly onRetry?: (error: unknown) => Promise<void> | void
 }
@@ -35,7 +36,7 @@ export async function retrying<T>(patience: Patience, attempt: () => Promise<T>)
     } catch (error) {
       const awaitsMarkers = isRefusal(error, 'CONCURRENT_TRANSACTIONS', 'UNSTABLE_OFFSET_COMMIT')
       const wait = backoffMs(failures, firstMs, awaitsMarkers ? longestMarkersMs : longestMs)
-      if (!isRetriable(error) || patience.clock.now() + wait > patience.deadline) throw error
+      if (!isRetriable(error) || patience.clock.now() + wait > patience.deadline(error)) throw error
       await sleep(patience.clock, wait)
       await patience.onRetry?.(error)
     }

@@ -18,10 +18,14 @@ export type ClientOptions = {
   readonly clock?: Clock
   /** kafkajs' own options, as its users know them: ssl, sasl, connectionTimeout, requestTimeout, retry, socketFactory. */
   readonly kafka?: Readonly<Record<string, unknown>>
+  /** How long a call waits where no broker can be reached. kafkajs' `retry` overrides it, and is the default. */
+  readonly unreachableTimeoutMs?: number
 }
 
 export type KafkaClient = {
   readonly admin: Admin
+  /** Resolves when a broker has answered; waits for one as long as any call would. */
+  reach(): Promise<void>
   fetcher(options: FetcherOptions): Fetcher
   producer(options: ProducerOptions): Producer
   member(options: MemberOptions): GroupMember
@@ -167,6 +171,8 @@ export type MemberOptions = {
   readonly sessionTimeoutMs: number
   readonly rebalanceTimeoutMs: number
   readonly heartbeatIntervalMs: number
+  /** The group has given it an id, and counts with it from the join on that follows. */
+  onNamed?(memberId: string): void
   /** Asked before each join. */
   subscription(): {
     readonly topics: readonly string[]

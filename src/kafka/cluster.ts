@@ -15,6 +15,7 @@ import { kafkaErrorClass, kafkaErrors } from '../wire/error-codes.ts'
 import { retrying } from './backoff.ts'
 import type { TopicPartition } from './client.ts'
 import { Connection } from './connection.ts'
+import type { Reach } from './reach.ts'
 import { refusal, refusalClass } from './refusal.ts'
 
 export type ClusterOptions = {
@@ -23,6 +24,9 @@ export type ClusterOptions = {
   readonly clock: Clock
   readonly logger: Logger
   readonly kafka: Readonly<Record<string, unknown>>
+  /** How long a call waits where no broker can be reached. */
+  readonly unreachableTimeoutMs: number
+  readonly reach: Reach
 }
 
 export type Leader = { readonly nodeId: number; readonly epoch: number }
@@ -81,18 +85,18 @@ export class Cluster {
     return [...this.#addresses.keys()]
   }
 
-  /** Tries again what may work later; a broker that can't be reached at all is given up sooner. */
-  retrying<T>(attempt: () => Promise<T>, waitMs: number = patienceMs): Promise<T> {
+  /** Tries again what may work later. Where no broker can be reached it has a patience of its own. */
+  retrying<T>(attempt: () => Promise<T>, waitMs?: number): Promise<T> {
     const start = this.clock.now()
-    const unreachableMs = connectPatienceMs(this.#options.kafka['retry'])
+    const { unreachableTimeoutMs } = this.#options
+    const unreachableMs = Math.min(waitMs ?? unreachableTimeoutMs, unreachableTimeoutMs)
     return retrying(
       {
         clock: this.clock,
-        deadline: start + waitMs,
-        onRetry: (error) => {
+        deadline: ({ code }) =>
+          start + (code === 'KAFKA_UNREACHABLE' ? unreachableMs : (waitMs ?? patienceMs)),
+        onRetry: () => {
           if (this.#closed) throw this.#closedError()
-          const isUnreachable = error instanceof StreamsError && error.code === 'KAFKA_UNREACHABLE'
-          if (isUnreachable && this.clock.now() > start + unreachableMs) throw error
         },
       },
       attempt,
@@ -131,6 +135,7 @@ export class Cluster {
       }
     }
     const text = `no Kafka broker can be reached: ${[...new Set(failures)].join('; ')}`
+    if (!this.#closed) this.#options.reach.lost(text)
     throw new StreamsError('KAFKA_UNREACHABLE', text, { broker: brokers.join(',') })
   }
 
@@ -327,6 +332,7 @@ export class Cluster {
     const connection = new Connection(host, port, this.#options)
     this.#open.add(connection)
     await connection.open()
+    this.#options.reach.found(connection.broker)
     return connection
   }
 
@@ -465,7 +471,7 @@ function parseAddress(broker: string): Address {
 }
 
 /** As long as kafkajs would go on trying with these retry options. */
-function connectPatienceMs(retry: unknown): number {
+export function connectPatienceMs(retry: unknown): number {
   const {
     retries = 5,
     initialRetryTime = 300,

@@ -440,7 +440,7 @@ class KafkaFetcher implements Fetcher {
           const failure = asStreamsError(error, 'look up leaders')
           if (this.#isClosed) return
           if (failure.verdict === 'retry') {
-            if (failures === 1) this.#logger.warn(`fetch: ${failure.message}; trying again`)
+            if (failures === 1) this.#logger.debug(`fetch: ${failure.message}; trying again`)
             continue
           }
           this.#positions.clear()

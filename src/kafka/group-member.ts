@@ -68,6 +68,8 @@ class KafkaGroupMember implements GroupMember {
   /** The beat of the current generation; null while joining. */
   #beat: { timer: Timer | null } | null = null
   #heardAt = 0
+  /** That it was not heard for a session was said. */
+  #isUnheard = false
   /** The group's session of this member began then, or later: when the last request that was answered was sent. */
   #sureAt = Number.NEGATIVE_INFINITY
   /** While JoinGroup waits for the others the group takes no member for dead: since when, and when this one last ran. */
@@ -182,7 +184,6 @@ class KafkaGroupMember implements GroupMember {
         }
         if (failures === 1)
           this.#logger.debug(`group ${this.#options.groupId}: ${failure.message}; trying again`)
-        if (this.#isExpired()) await this.#lost(this.#expiredError(failure))
         await sleep(this.#clock, backoffMs(failures, retryMs))
       }
     }
@@ -223,19 +224,6 @@ class KafkaGroupMember implements GroupMember {
     const after = this.#reason as Reason
     if (after.kind === 'lost') await this.#lost(after.error)
     else if (after.kind === 'fatal') throw after.error
-  }
-
-  #isExpired(): boolean {
-    return this.#generation >= 0 && this.#clock.now() - this.#heardAt > this.#options.sessionTimeoutMs
-  }
-
-  #expiredError(cause: StreamsError): StreamsError {
-    const { groupId, sessionTimeoutMs } = this.#options
-    return new StreamsError(
-      'KAFKA_GROUP_MOVED',
-      `group ${groupId} did not answer this member for ${sessionTimeoutMs} ms: ${cause.message}`,
-      { cause },
-    )
   }
 
   /** What it had belongs to others by now. With an instance id it comes back under that, else as a new member. */
@@ -294,6 +282,7 @@ class KafkaGroupMember implements GroupMember {
           throw this.#groupRefusal(response.errorCode, `join group ${groupId}`)
         }
         this.#memberId = response.memberId
+        this.#options.onNamed?.(response.memberId)
       } catch (error) {
         this.#cluster.coordinatorFailed('group', groupId, error)
         throw error
@@ -422,7 +411,7 @@ class KafkaGroupMember implements GroupMember {
     this.#stopHeartbeats()
     const beat = { timer: null as Timer | null }
     this.#beat = beat
-    this.#heardAt = this.#clock.now()
+    this.#heard()
     this.#nextHeartbeat(beat, this.#options.heartbeatIntervalMs)
   }
 
@@ -455,7 +444,7 @@ class KafkaGroupMember implements GroupMember {
       if (this.#beat !== beat) return
       if (errorCode === 0 || errorCode === kafkaErrors.REBALANCE_IN_PROGRESS.code) this.#sureAt = sentAt
       if (errorCode !== 0) throw this.#groupRefusal(errorCode, `heartbeat to group ${groupId}`)
-      this.#heardAt = this.#clock.now()
+      this.#heard()
       this.#nextHeartbeat(beat, heartbeatIntervalMs)
     } catch (error) {
       if (this.#beat !== beat || this.#isClosed) return
@@ -464,16 +453,32 @@ class KafkaGroupMember implements GroupMember {
     }
   }
 
+  #sayUnheard(error: StreamsError): void {
+    const { groupId, sessionTimeoutMs } = this.#options
+    if (this.#isUnheard || this.#clock.now() - this.#heardAt <= sessionTimeoutMs) return
+    this.#isUnheard = true
+    this.#logger.warn(
+      `group ${groupId} has not answered for a session, ${sessionTimeoutMs} ms; nothing is committed until it does: ${error.message}`,
+    )
+  }
+
+  #heard(): void {
+    this.#heardAt = this.#clock.now()
+    this.#isUnheard = false
+  }
+
   #heartbeatFailed(beat: { timer: Timer | null }, error: StreamsError): void {
     const { heartbeatIntervalMs } = this.#options
     if (isRefusal(error, 'REBALANCE_IN_PROGRESS')) {
       // The group hears us; it goes on hearing us until we join.
-      this.#heardAt = this.#clock.now()
+      this.#heard()
       this.#because({ kind: 'rejoin', text: 'the group rebalances' })
       this.#nextHeartbeat(beat, heartbeatIntervalMs)
     } else if (error.verdict === 'retry') {
-      if (this.#isExpired()) this.#because({ kind: 'lost', error: this.#expiredError(error) })
-      else this.#nextHeartbeat(beat, Math.min(heartbeatIntervalMs, 10 * retryMs))
+      // However long it takes: whether its session is over is the group's to say. A broker that was away begins each
+      // session anew, and one who had given up its place would wait there for itself.
+      this.#sayUnheard(error)
+      this.#nextHeartbeat(beat, Math.min(heartbeatIntervalMs, 10 * retryMs))
     } else {
       this.#because({ kind: error.verdict === 'rejoin' ? 'lost' : 'fatal', error })
     }

@@ -2,18 +2,24 @@
 import { systemClock } from '../base/clock.ts'
 import { createAdmin } from './admin.ts'
 import type { ClientOptions, KafkaClient } from './client.ts'
-import { Cluster } from './cluster.ts'
+import { Cluster, connectPatienceMs } from './cluster.ts'
 import { createFetcher } from './fetcher.ts'
 import { createGroupMember } from './group-member.ts'
 import { fetchGroupOffsets } from './group-offsets.ts'
 import { createProducer } from './producer.ts'
+import { Reach } from './reach.ts'
 
 export type * from './client.ts'
 
 /** Opens nothing yet: each part connects when it is first used, on connections of its own. */
 export function connect(options: ClientOptions): KafkaClient {
   const { brokers, clientId, logger, clock = systemClock, kafka = {} } = options
-  const open = (): Cluster => new Cluster({ brokers, clientId, logger, clock, kafka })
+  const { retry } = kafka
+  const unreachableTimeoutMs =
+    (retry === undefined ? options.unreachableTimeoutMs : undefined) ?? connectPatienceMs(retry)
+  const reach = new Reach(clock, logger)
+  const open = (): Cluster =>
+    new Cluster({ brokers, clientId, logger, clock, kafka, unreachableTimeoutMs, reach })
   const shared = open()
   const parts = new Set<{ close(): Promise<void> }>([shared])
   /** Until it is closed, closing the client closes it. */
@@ -28,6 +34,7 @@ export function connect(options: ClientOptions): KafkaClient {
   }
   return {
     admin: createAdmin(shared),
+    reach: () => shared.retrying(() => shared.refresh([])),
     fetcher: (fetcher) => keep(createFetcher(open(), fetcher, logger)),
     producer: (producer) => keep(createProducer(open(), producer, logger)),
     member: (member) => keep(createGroupMember(open(), member, logger)),

@@ -169,8 +169,8 @@ export class Millrace {
     try {
       await this.#open()
     } catch (error) {
+      // Closed meanwhile, it has nothing to say.
       await this.#fail(error)
-      throw this.#error
     }
     await this.#until('running')
   }
@@ -336,21 +336,28 @@ export class Millrace {
         `generated names of stores and internal topics: ${generated.join(', ')}; a change of the topology may renumber them, and their state stays behind. Give { as } or { name }; requireNames: true refuses them`,
       )
     }
-    this.#processId = await openProcessId(settings.stateDir, settings.applicationId)
+    const processId = await openProcessId(settings.stateDir, settings.applicationId)
+    if (!this.#isLive) return processId.release()
+    this.#processId = processId
     this.#client = connect({
       brokers: settings.brokers,
       clientId: settings.clientId as string,
       logger: this.#logger,
       clock: this.#clock,
       kafka: settings.kafka,
+      unreachableTimeoutMs: settings.unreachableTimeoutMs,
     })
+    await this.#client.reach()
     await this.#removeLastMember()
+    if (!this.#isLive) return
     if (this.#module === null || settings.threads === 1) {
       this.#globals = createGlobals(this.#parts, (error) => void this.#fail(error))
       await this.#globals.start()
+      if (!this.#isLive) return
     }
     for (let index = 0; index < settings.threads; index++) this.#pool.add(this.#newThread())
     await Promise.all(this.#pool.threads.map((thread) => thread.start()))
+    if (!this.#isLive) return
     this.#group = this.#newGroup()
     await this.#group.start()
     this.#repeat(settings.logSummaryIntervalMs, () => this.#logger.info(this.#summary.line(this.status())))
@@ -499,10 +506,10 @@ export class Millrace {
         new Map(
           (await localTasks(settings.stateDir, settings.applicationId)).map((task) => [task, unknownLag]),
         ),
+      named: (memberId) => this.#remember(memberId),
       assigned: (_assignment, active) => {
         const isFirst = this.#assigned === null
         this.#assigned = active
-        if (this.#group !== null) this.#remember(this.#group.identity.memberId)
         if (isFirst) this.#cleanUp()
         for (const task of [...this.#running])
           if (!active.some(({ id }) => id === task)) this.#running.delete(task)

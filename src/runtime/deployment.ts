@@ -148,9 +148,9 @@ export class Deployment {
   }
 }
 
-/** A mistake that no retry mends: the application, or this version of it, can not run. */
+/** A mistake that no retry mends: the application, or this version of it, can not run. That this copy ends is none. */
 export function isFinal(error: unknown): error is StreamsError {
-  return error instanceof StreamsError && error.verdict === 'stop'
+  return error instanceof StreamsError && error.verdict === 'stop' && error.code !== 'KAFKA_CLOSED'
 }
 
 /** Its own changelogs and its internal topics: a topic of others that serves as changelog is not ours to miss. */

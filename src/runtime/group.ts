@@ -61,6 +61,8 @@ export type GroupOptions = {
   readonly pool: ThreadPool
   /** Tasks of which state lies in the state folder. */
   readonly storedTasks: () => Promise<ReadonlyMap<string, number>>
+  /** The group gave this copy that id. */
+  readonly named: (memberId: string) => void
   readonly assigned: (assignment: Assignment, active: readonly TaskAssignment[]) => void
   readonly takeover: Takeover
   /** Every task is gone, until a new assignment. */
@@ -130,6 +132,7 @@ export class Group {
       sessionTimeoutMs: settings.sessionTimeoutMs,
       rebalanceTimeoutMs: settings.rebalanceTimeoutMs,
       heartbeatIntervalMs: settings.heartbeatIntervalMs,
+      onNamed: options.named,
       subscription: () => this.#subscription(),
       assign: (members) => this.#lead(members),
       onRebalance: () => this.#onRebalance(),

@@ -129,6 +129,13 @@ export const options = defineOptions(
       ],
       doc: 'Handed to kafkajs as it is: TLS, SASL, timeouts, retries. Passwords may be { "file": "/run/secrets/…" }.',
     },
+    unreachableTimeoutMs: {
+      group: 'Application',
+      default: 60_000,
+      check: duration({ min: 1 }),
+      java: ['default.api.timeout.ms', 'max.block.ms'],
+      doc: 'How long a start waits where no broker can be reached. What runs goes back to its last commit after it, and goes on trying for ever. `kafka.retry` overrides it.',
+    },
 
     // ---------------------------------------------------------------------------------------- state
     stateDir: {

@@ -37,13 +37,15 @@ export async function openProcessId(stateDir: string, applicationId: string): Pr
   const member = join(folder, 'member-id')
   const lastMember = (await readFile(member, 'utf8').catch(() => '')).trim()
   let remembered = ''
+  let writing = Promise.resolve()
   return {
     id,
     lastMember: lastMember === '' ? null : lastMember,
-    remember: async (memberId) => {
-      if (memberId === remembered) return
+    remember: (memberId) => {
+      if (memberId === remembered) return writing
       remembered = memberId
-      await writeFile(member, `${memberId}\n`)
+      writing = writing.catch(() => undefined).then(() => writeFile(member, `${memberId}\n`))
+      return writing
     },
     release: async () => {
       held.delete(lock)

@@ -296,6 +296,7 @@ export class StreamThread {
   async start(): Promise<void> {
     this.#setState('starting')
     await this.#producerReady()
+    if (this.#stopping) return
     this.#setState('running')
     this.#ended = this.#loop()
   }

@@ -118,6 +118,7 @@ class ThreadWorker {
       clientId: settings.clientId as string,
       logger: this.#logger,
       kafka: settings.kafka,
+      unreachableTimeoutMs: settings.unreachableTimeoutMs,
     })
     const parts: EngineParts = {
       client,

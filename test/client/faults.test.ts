@@ -344,11 +344,46 @@ test('member: its session is over unnoticed, it hears so, is told lost, and come
   expired.remove()
   await events.until((all) => all.at(-1) === 'assigned' && all.length >= 3)
   expect(events.all).toEqual(['assigned', 'lost KAFKA_GROUP_MOVED', 'assigned'])
+  // Not heard, it keeps its place until the group tells it otherwise.
   const before = events.all.length
-  using _silent = kafka.intercept('heartbeat', () => 'drop')
+  const silent = kafka.intercept('heartbeat', () => 'drop')
+  while ((await client.admin.describeGroup('g')).members.length > 0)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(events.all.length).toBe(before)
+  silent.remove()
   await events.until((all) => all.length > before)
   expect(events.all[before]).toBe('lost KAFKA_GROUP_MOVED')
   await member.leave()
+})
+
+test('member: killed before it was given anything, its id is known, so that its successor can take it out', async () => {
+  let named: string | null = null
+  const joined = new Inbox<string>()
+  using _joins = kafka.intercept('joinGroup', ({ body }) => {
+    if (body.memberId === '') return undefined
+    joined.put(`joins as ${body.memberId}, named ${named}`)
+    return { delayMs: 60_000 }
+  })
+  const member = client.member({
+    groupId: 'g',
+    protocolName: 'faults',
+    sessionTimeoutMs: 60_000,
+    rebalanceTimeoutMs: 60_000,
+    heartbeatIntervalMs: 20,
+    onNamed: (memberId) => {
+      named = memberId
+    },
+    subscription: () => ({ topics: ['t'], owned: [], userData: Buffer.alloc(0) }),
+    assign: async () => new Map(),
+    onRebalance: async () => {},
+    onAssigned: async () => {},
+    onLost: async () => {},
+    onFatal: () => {},
+  })
+  member.start()
+  await joined.until(({ length }) => length === 1)
+  expect(joined.all).toEqual([`joins as ${named}, named ${named}`])
+  await member.close()
 })
 
 test('member: the group may not be read, it is fatal', async () => {

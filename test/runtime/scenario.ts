@@ -272,3 +272,19 @@ const testLogger: Logger =
         error: (message) => console.log('error', message),
         child: () => testLogger,
       }
+
+export type Line = { readonly level: string; readonly message: string }
+
+/** A logger that keeps what it is told. */
+export function recorder(): { readonly lines: Line[]; readonly logger: Logger } {
+  const lines: Line[] = []
+  const at = (level: string) => (message: string) => void lines.push({ level, message })
+  const logger: Logger = {
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+    child: () => logger,
+  }
+  return { lines, logger }
+}
