@@ -65,7 +65,7 @@ export async function makeInput(cluster: Cluster, input: Input): Promise<void> {
   }
   const next = random(input.seed)
   const key = Buffer.alloc(32)
-  const value = Buffer.alloc(256)
+  const value = Buffer.alloc(256 + (input.padding?.length ?? 0))
   for (let index = 0; index < input.records; index++) {
     const isRow = input.kind === 'rows'
     const number = isRow ? index : Math.floor(next() * input.keys)

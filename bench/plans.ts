@@ -188,8 +188,8 @@ const filled = new Map<string, Promise<Stateful>>()
 /** Filled once for each system; each round of both then kills it or takes its folder away. */
 function recovery(kind: 'restart' | 'restore'): Plan {
   return {
-    // 2,500,000 keys with 400 bytes each are 1 GB.
-    inputs: ({ records }) => [rows(Math.max(1_000, Math.round(records * 0.625)), 'x'.repeat(380))],
+    // 1,000,000 keys with a kilobyte each are 1 GB.
+    inputs: ({ records }) => [rows(Math.max(1_000, Math.round(records / 4)), 'x'.repeat(1_000))],
     systems: both,
     compares: kind === 'restart' ? 'time until tasks run' : 'records restored/s',
     async measure({ cluster, system, setting, inputs, scale, session }) {

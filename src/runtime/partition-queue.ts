@@ -25,6 +25,8 @@ export type QueueOwner = {
   wallClock(): number
 }
 
+const noKeys: readonly unknown[] = []
+
 export class PartitionQueue {
   readonly topic: string
   readonly partition: number
@@ -61,6 +63,11 @@ export class PartitionQueue {
   #chunk: FetchedChunk | null = null
   /** Of chunks that were looked at ahead: lets go of the state that is kept in memory for them. */
   readonly #holds = new Map<FetchedChunk, () => void>()
+  /** Their keys, in order, as far as they could be read then. */
+  readonly #keysAhead = new Map<FetchedChunk, readonly unknown[]>()
+  /** Of the open chunk. */
+  #keys: readonly unknown[] = noKeys
+  #keysTaken = 0
   #cursor: BatchCursor | null = null
 
   constructor(
@@ -93,8 +100,11 @@ export class PartitionQueue {
 
   /** Tells the source's stores which keys a chunk holds. What can't be read is left for when it is its turn. */
   prefetch(chunk: FetchedChunk): void {
-    const { prefetch, keySerde } = this.source
+    const { prefetch, keySerde, keyUse } = this.source
     if (prefetch === null) return
+    const keys: unknown[] = []
+    // An object is the user's to change: each record has its own.
+    if (keyUse === 'read' && keySerde.primitive === true) this.#keysAhead.set(chunk, keys)
     const cursor = this.#cursorOver(chunk)
     try {
       while (cursor.next()) {
@@ -102,6 +112,7 @@ export class PartitionQueue {
         const headers = cursor.headerCount === 0 ? noHeaders : cursor.headers()
         const key = keySerde.read(cursor.buffer, cursor.keyStart, cursor.keyEnd, this.topic, headers)
         if (isPromise(key)) return
+        keys.push(key)
         prefetch(key, cursor.timestamp)
       }
     } catch {
@@ -139,6 +150,8 @@ export class PartitionQueue {
     for (const chunk of this.#chunks.splice(0)) chunk.release()
     for (const letGo of this.#holds.values()) letGo()
     this.#holds.clear()
+    this.#keysAhead.clear()
+    this.#keys = noKeys
   }
 
   /** The bytes of the head, as long as the next one isn't read. */
@@ -160,6 +173,9 @@ export class PartitionQueue {
     if (chunk === undefined) return false
     this.#chunk = chunk
     this.#cursor = this.#cursorOver(chunk)
+    this.#keys = this.#keysAhead.get(chunk) ?? noKeys
+    this.#keysTaken = 0
+    this.#keysAhead.delete(chunk)
     return true
   }
 
@@ -182,6 +198,7 @@ export class PartitionQueue {
     this.bytes += chunk.end - chunk.start
     this.#cursor = null
     this.#chunk = null
+    this.#keys = noKeys
     this.#holds.get(chunk)?.()
     this.#holds.delete(chunk)
     chunk.release(true)
@@ -201,7 +218,9 @@ export class PartitionQueue {
         keyStart < 0
           ? null
           : source.keyUse === 'read'
-            ? source.keySerde.read(buffer, keyStart, keyEnd, topic, this.headers)
+            ? this.#keysTaken < this.#keys.length
+              ? this.#keys[this.#keysTaken++]
+              : source.keySerde.read(buffer, keyStart, keyEnd, topic, this.headers)
             : this.#leave(source.keyUse, source.keySerde, this.#unreadKey, buffer, keyStart, keyEnd)
       const value =
         valueStart < 0

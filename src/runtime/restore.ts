@@ -209,13 +209,14 @@ export class Restorer {
     }
     try {
       const { changelog, state, endOffset } = following
-      const records = changelogRecords(chunk, endOffset, this.#options.batchBytesMax)
+      let count = 0
+      const records = changelogRecords(chunk, endOffset, this.#options.batchBytesMax, () => count++)
       // Beyond the end is what others write meanwhile: it is theirs.
       const next = Math.min(chunk.nextOffset, endOffset)
       const applied = state.restore(changelog.store, records, next)
       if (isPromise(applied)) await applied
       following.position = next
-      following.records += records.length
+      following.records += count
       this.#report(following, 'batch')
       if (next >= endOffset) {
         this.#leave(following)
@@ -287,7 +288,13 @@ export class Restorer {
   }
 }
 
-function changelogRecords(chunk: FetchedChunk, endOffset: number, batchBytesMax: number): ChangelogRecord[] {
+/** Keys and values are ranges of the chunk, and good until it is released. */
+function* changelogRecords(
+  chunk: FetchedChunk,
+  endOffset: number,
+  batchBytesMax: number,
+  counted: () => void,
+): Generator<ChangelogRecord> {
   const cursor = new BatchCursor({
     topic: chunk.topic,
     partition: chunk.partition,
@@ -298,17 +305,16 @@ function changelogRecords(chunk: FetchedChunk, endOffset: number, batchBytesMax:
     aborted: chunk.aborted,
     batchBytesMax,
   })
-  const records: ChangelogRecord[] = []
   while (cursor.next() && cursor.offset < endOffset) {
     // No store has a null key; a changelog that holds one was written by somebody else.
     if (cursor.keyStart < 0) continue
+    counted()
     const { buffer } = cursor
-    records.push({
-      key: Buffer.from(buffer.subarray(cursor.keyStart, cursor.keyEnd)),
-      value: cursor.valueStart < 0 ? null : Buffer.from(buffer.subarray(cursor.valueStart, cursor.valueEnd)),
+    yield {
+      key: buffer.subarray(cursor.keyStart, cursor.keyEnd),
+      value: cursor.valueStart < 0 ? null : buffer.subarray(cursor.valueStart, cursor.valueEnd),
       timestamp: cursor.timestamp,
       headers: cursor.headerCount === 0 ? noHeaders : cursor.headers(),
-    })
+    }
   }
-  return records
 }

@@ -87,6 +87,8 @@ export type ThreadOwner = {
     record: RecordContext,
     /** Of the changelog topics, by store: a topic made anew is noticed. */
     topicIds: ReadonlyMap<string, string>,
+    /** How many tasks the thread has by now, this one included: they share what engines may take of memory. */
+    tasks: number,
   ): Promise<TaskState>
   /** What the cached stores of all tasks may hold back together. */
   cacheBytesMax(bytesMax: number): void
@@ -250,6 +252,7 @@ export class StreamThread {
       logger: options.logger,
       hooks: options.hooks,
       progress: options.progress ?? null,
+      tasks: () => this.#slots.size,
     })
     this.#queries = new TaskQueries(
       {

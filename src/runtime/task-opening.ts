@@ -28,6 +28,8 @@ export type OpeningOptions = {
   readonly logger: Logger
   readonly hooks: Hooks
   readonly progress: Progress | null
+  /** Of the thread, by now. */
+  readonly tasks: () => number
 }
 
 export type OpenedTask = { readonly task: Task; readonly inputs: readonly TaskInput[] }
@@ -136,7 +138,8 @@ export class TaskOpening {
   ): Promise<{ readonly state: TaskState; readonly record: RecordContext }> {
     const topicIds = await this.#topicIds(changelogs)
     const record: RecordContext = { topic: null, partition: -1, offset: -1 }
-    const state = await this.#options.owner.openState(assignment, stores, record, topicIds)
+    const { owner, tasks } = this.#options
+    const state = await owner.openState(assignment, stores, record, topicIds, tasks())
     try {
       await this.#judge(assignment.id, state, changelogs, topicIds)
     } catch (error) {

@@ -62,7 +62,8 @@ export abstract class BufferStore<S extends Slot> extends LayeredStore<S> {
         batch.put(scratch.buffer, 0, keyEnd, keyEnd, scratch.position)
       }
     }
-    return this.lay(key, value, timestamp)
+    // What it keeps in memory outlives the record's bytes.
+    return this.lay(Buffer.from(key), value === null ? null : Buffer.from(value), timestamp)
   }
 
   protected encode(serde: Serde<unknown>, value: unknown): MaybePromise<Buffer | null> {

@@ -341,6 +341,7 @@ export type CommittedState = {
   store(name: string): Store
 }
 
+/** Its bytes are good until it was applied: who keeps any copies them. */
 export type ChangelogRecord = {
   readonly key: Buffer
   /** null: a tombstone. */

@@ -6,7 +6,7 @@
  * changelog: the key's bytes, the value's bytes, the record's timestamp is the value's.
  * engine: store number (2), the key's bytes -> timestamp (8), the value's bytes.
  */
-import type { ByteWriter } from '../base/bytes.ts'
+import { ByteWriter } from '../base/bytes.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import type { Serde } from '../serde/serde.ts'
@@ -23,6 +23,9 @@ import type { StoreNotes, StoreServices } from './state-store.ts'
 
 const prefixBytes = 2
 const timestampBytes = 8
+const wantedBytes = 4096
+// Each time a filter grows, looking into it takes longer.
+const restoredKeysGuess = 32_768
 
 export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   readonly #codec: KeyCodec
@@ -30,8 +33,12 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   readonly #entriesMax: number
   readonly #entries = new Map<unknown, LiveEntry>()
   readonly #sorted = new SortedEntries((entry) => this.#orderOf(entry))
-  readonly #loading = new Map<unknown, Promise<unknown>>()
-  #wanted: unknown[] = []
+  /** Entries to be read, and their rows' keys, each up to its end. */
+  #wanted: LiveEntry[] = []
+  #wantedKeys = new ByteWriter(wantedBytes)
+  #wantedEnds: number[] = []
+  /** Resolves once everything is there that is being read now; nothing rejects it. */
+  #reading: Promise<void> | null = null
   #complete: boolean
   /** Holds the key of every row that the engine has of this store; null: not known. */
   #filter: KeyFilter | null = null
@@ -55,10 +62,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   }
 
   entry(key: unknown): MaybePromise<LiveEntry> {
-    if (this.#primitive) {
-      const entry = this.#entries.get(key)
-      return entry === undefined ? this.#miss(key, key) : this.#hit(entry)
-    }
+    if (this.#primitive) return this.#find(key, key)
     const id = this.#codec.id(key)
     return isPromise(id) ? id.then((text) => this.#find(key, text)) : this.#find(key, id)
   }
@@ -83,34 +87,37 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     return !this.#complete
   }
 
+  /** From here on the key has an entry in the index: absent where the filter knows so, else one that is to be read. */
   want(key: unknown): void {
     if (this.#complete) return
     const id = this.#codec.id(key)
     // A key whose bytes need a promise is looked up when it is due.
     if (isPromise(id)) return
-    const entry = this.#entries.get(id)
-    if (entry !== undefined) entry.wantedBy = this.services.lookAheads.current
-    else if (!this.#loading.has(id) && this.#mayBeStored(id)) this.#wanted.push(key, id)
+    let entry = this.#entries.get(id)
+    if (entry === undefined) {
+      entry = new LiveEntry(key, id, 0, 0, 0)
+      this.#insert(entry)
+      this.#wish(entry)
+    }
+    entry.wantedBy = this.services.lookAheads.current
   }
 
   /** Reads everything wanted with one request. */
   load(): MaybePromise<void> {
-    const wanted = this.#wanted
-    if (wanted.length === 0) return undefined
-    this.#wanted = []
-    const keys: unknown[] = []
-    const ids: unknown[] = []
-    const seen = new Set<unknown>()
-    for (let index = 0; index < wanted.length; index += 2) {
-      const id = wanted[index + 1]
-      if (seen.has(id) || this.#entries.has(id) || this.#loading.has(id)) continue
-      seen.add(id)
-      keys.push(wanted[index])
-      ids.push(id)
+    const entries = this.#wanted
+    if (entries.length === 0) return undefined
+    const { buffer } = this.#wantedKeys
+    const keys: Buffer[] = []
+    let start = 0
+    for (const end of this.#wantedEnds) {
+      keys.push(buffer.subarray(start, end))
+      start = end
     }
-    if (keys.length === 0) return undefined
-    const loaded = this.#read(keys, ids, this.services.lookAheads.current)
-    return isPromise(loaded) ? loaded.then(() => {}) : undefined
+    // The keys are the engine's until it has answered.
+    this.#wantedKeys = new ByteWriter(Math.max(wantedBytes, start))
+    this.#wanted = []
+    this.#wantedEnds = []
+    return this.#read(entries, keys)
   }
 
   async *range(from: unknown, to: unknown, order: Order = 'forward'): AsyncGenerator<Entry> {
@@ -146,33 +153,47 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   // ------------------------------------------------------------------------------------------------------- index
 
-  #hit(entry: LiveEntry): LiveEntry {
+  #find(key: unknown, id: unknown): MaybePromise<LiveEntry> {
+    const entry = this.#entries.get(id)
+    if (entry === undefined) return this.#miss(key, id)
+    if ((entry.flags & flag.loading) !== 0) return this.#awaited(key, id)
     entry.flags |= flag.used
     if (this.#entriesMax !== Number.POSITIVE_INFINITY) {
-      this.#entries.delete(entry.id)
-      this.#entries.set(entry.id, entry)
+      this.#entries.delete(id)
+      this.#entries.set(id, entry)
     }
     return entry
   }
 
-  #find(key: unknown, id: unknown): MaybePromise<LiveEntry> {
-    const entry = this.#entries.get(id)
-    return entry === undefined ? this.#miss(key, id) : this.#hit(entry)
-  }
-
   #miss(key: unknown, id: unknown): MaybePromise<LiveEntry> {
     if (this.#complete || !this.#mayBeStored(id)) return detached(key, id)
-    const loading = this.#loading.get(id)
-    if (loading !== undefined) return loading.then(() => this.#entries.get(id) ?? this.#find(key, id))
-    return chain(this.#read([key], [id], 0), (entries) => entries[0] as LiveEntry)
+    const entry = new LiveEntry(key, id, 0, 0, 0)
+    this.#insert(entry)
+    entry.flags |= flag.loading | flag.used
+    const { scratch } = this.services
+    scratch.reset()
+    this.writeLocalKey(entry, scratch)
+    return chain(this.#read([entry], [scratch.copy()]), () => entry)
+  }
+
+  /** An entry that is being read, or that nobody has asked the engine for yet. */
+  #awaited(key: unknown, id: unknown): MaybePromise<LiveEntry> {
+    const waiting = this.load()
+    // A failure is met by who asks for the key alone.
+    if (isPromise(waiting)) waiting.catch(() => {})
+    return this.#reading === null ? this.#find(key, id) : this.#reading.then(() => this.#find(key, id))
   }
 
   /** Puts an entry that is not in the index there, or finds the one that is there by now. */
   #adopt(handle: LiveEntry): LiveEntry {
     const there = this.#entries.get(handle.id)
-    if (there !== undefined) return there
-    this.#insert(handle)
-    return handle
+    if (there === undefined) {
+      this.#insert(handle)
+      return handle
+    }
+    // What is being read of it is older than what is about to be written.
+    if ((there.flags & flag.loading) !== 0) there.flags = (there.flags & ~flag.loading) | known
+    return there
   }
 
   #insert(entry: LiveEntry): void {
@@ -189,11 +210,6 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     entry.flags = flag.detached | known
   }
 
-  /** A look-up under way may bring what was read before the entry was written: the entry outlives it. */
-  protected override isBeingRead(entry: LiveEntry): boolean {
-    return this.#loading.has(entry.id)
-  }
-
   override trim(bytes: number): void {
     if (this.pinned) return
     const { tally, lookAheads } = this.services
@@ -208,7 +224,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
         continue
       }
       const entry = next.value
-      if ((entry.flags & unsettled) !== 0 || this.isBeingRead(entry)) continue
+      if ((entry.flags & (unsettled | flag.loading)) !== 0) continue
       if (entry.wantedBy !== 0 && lookAheads.holds(entry.wantedBy)) continue
       if ((entry.flags & flag.used) !== 0) {
         entry.flags &= ~flag.used
@@ -222,10 +238,10 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   // ------------------------------------------------------------------------------------------------------ filter
 
   /** As long as memory has everything, its keys are those of the engine, or more. */
-  #becomeIncomplete(): void {
+  #becomeIncomplete(keysExpected = 0): void {
     if (!this.#complete) return
     this.#complete = false
-    this.#filter = new KeyFilter(this.#entries.size * 2)
+    this.#filter = new KeyFilter(Math.max(keysExpected, this.#entries.size * 2))
     this.services.tally.filters += this.#filter.bytes
     const { scratch } = this.services
     for (const { id } of this.#entries.values()) {
@@ -252,6 +268,20 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     return this.#filter.mayHold(scratch.buffer, 0, scratch.position)
   }
 
+  /** Puts an entry on the list of those to be read, unless the filter knows that there is nothing. */
+  #wish(entry: LiveEntry): void {
+    const keys = this.#wantedKeys
+    const start = keys.position
+    this.writeLocalKey(entry, keys)
+    if (this.#filter !== null && !this.#filter.mayHold(keys.buffer, start + prefixBytes, keys.position)) {
+      keys.position = start
+      return
+    }
+    entry.flags |= flag.loading
+    this.#wanted.push(entry)
+    this.#wantedEnds.push(keys.position)
+  }
+
   override dropFilter(): void {
     if (this.#filter === null) return
     this.services.tally.filters -= this.#filter.bytes
@@ -260,7 +290,8 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   protected override persistSlot(entry: LiveEntry, layers: Layers, batch: EngineBatch, to: ByteWriter): void {
     super.persistSlot(entry, layers, batch, to)
-    if (this.#filter === null || layers.settledStart < 0) return
+    // What the engine may hold is in the filter.
+    if (this.#filter === null || layers.settledStart < 0 || (entry.flags & flag.stored) !== 0) return
     this.#noteStored(to.buffer, to.position - timestampBytes - (layers.settledEnd - layers.settledStart))
   }
 
@@ -301,63 +332,70 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   // ------------------------------------------------------------------------------------------------------- engine
 
-  #read(keys: readonly unknown[], ids: readonly unknown[], wantedBy: number): MaybePromise<LiveEntry[]> {
-    const locals = ids.map((id) => {
-      const { scratch } = this.services
-      scratch.reset()
-      scratch.int16(this.number)
-      this.#codec.write(id, scratch)
-      return scratch.copy()
-    })
-    const rows = this.services.engine.getMany(locals)
-    if (!isPromise(rows)) return this.#enter(keys, ids, rows, wantedBy, 0)
-    const entering = rows.then((found) => this.#enter(keys, ids, found, wantedBy, 0))
-    for (const id of ids) this.#loading.set(id, entering)
-    const done = () => {
-      for (const id of ids) this.#loading.delete(id)
+  #read(entries: readonly LiveEntry[], keys: readonly Buffer[]): MaybePromise<void> {
+    let arriving: MaybePromise<void>
+    try {
+      arriving = chain(this.services.engine.getMany(keys), (rows) => this.#arrive(entries, rows, 0))
+    } catch (error) {
+      this.#giveUp(entries)
+      throw error
     }
-    return entering.finally(done)
+    if (!isPromise(arriving)) return undefined
+    const over = arriving.finally(() => this.#giveUp(entries))
+    const settled = over.catch(() => {})
+    const reading = (this.#reading === null ? settled : Promise.all([this.#reading, settled])).then(() => {
+      if (this.#reading === reading) this.#reading = null
+    })
+    this.#reading = reading
+    return over
   }
 
-  #enter(
-    keys: readonly unknown[],
-    ids: readonly unknown[],
+  /** Of what failed to be read memory knows nothing: whoever asks for it tries again. */
+  #giveUp(entries: readonly LiveEntry[]): void {
+    for (const entry of entries) if ((entry.flags & flag.loading) !== 0) this.forget(entry)
+  }
+
+  #arrive(
+    entries: readonly LiveEntry[],
     rows: readonly (Buffer | undefined)[],
-    wantedBy: number,
     from: number,
-    entries: LiveEntry[] = [],
-  ): MaybePromise<LiveEntry[]> {
+  ): MaybePromise<void> {
     for (let index = from; index < rows.length; index++) {
+      const entry = entries[index] as LiveEntry
       const row = rows[index]
-      const there = this.#entries.get(ids[index])
-      if (there !== undefined) {
-        if (wantedBy !== 0) there.wantedBy = wantedBy
-        entries.push(there)
+      if (row === undefined) {
+        entry.flags &= ~flag.loading
         continue
       }
-      const entry = new LiveEntry(keys[index], ids[index], 0, 0, 0)
-      entry.wantedBy = wantedBy
-      const filled = row === undefined ? undefined : this.#fill(entry, row)
-      if (isPromise(filled)) {
-        return filled.then(() => {
-          entries.push(this.#enterOne(entry))
-          return this.#enter(keys, ids, rows, wantedBy, index + 1, entries)
-        })
-      }
-      entries.push(this.#enterOne(entry))
+      const waiting = this.#arriveOne(entry, row)
+      if (isPromise(waiting)) return waiting.then(() => this.#arrive(entries, rows, index + 1))
     }
-    return entries
+    return undefined
   }
 
-  #enterOne(entry: LiveEntry): LiveEntry {
-    const there = this.#entries.get(entry.id)
-    if (there !== undefined) return there
-    this.#insert(entry)
-    entry.flags |= flag.used
-    return entry
+  #arriveOne(entry: LiveEntry, row: Buffer): MaybePromise<void> {
+    if (!this.keepsOld) {
+      const value = this.valueSerde.read(row, timestampBytes, row.length, this.topic, noHeaders)
+      if (isPromise(value)) return value.then((read) => this.#arriveWith(entry, row, read))
+      return this.#arriveWith(entry, row, value)
+    }
+    const read = detached(entry.key, entry.id)
+    return chain(this.#fill(read, row), () => {
+      if ((entry.flags & flag.loading) !== 0) entry.touch = read.touch
+      this.#arriveWith(entry, row, read.value)
+    })
   }
 
-  /** Gives the entry what the engine has of it. */
+  #arriveWith(entry: LiveEntry, row: Buffer, value: unknown): void {
+    // It was written or forgotten since: what was read of it is of no use.
+    if ((entry.flags & flag.loading) === 0) return
+    entry.value = value
+    entry.changedAt = int64At(row, 0)
+    entry.flags = (entry.flags & ~flag.loading) | known | flag.existed
+    this.resize(entry, row.length - timestampBytes)
+  }
+
+  /** Gives a detached entry what the engine has of it. */
   #fill(entry: LiveEntry, row: Buffer): MaybePromise<void> {
     const value = this.valueSerde.read(row, timestampBytes, row.length, this.topic, noHeaders)
     if (isPromise(value)) return value.then((read) => this.#fillWith(entry, row, read))
@@ -376,7 +414,10 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   /** Entries in memory whose keys are in the range, in its order: absent ones too, for they hide what the engine has. */
   #live(low: string | null, high: string | null, prefix: string | null, order: Order): LiveEntry[] {
-    const live = this.#sorted.slice(this.#entries.values(), low, high, prefix)
+    const live = this.#sorted
+      .slice(this.#entries.values(), low, high, prefix)
+      // Of what is being read memory knows nothing.
+      .filter((entry) => (entry.flags & flag.loading) === 0)
     return order === 'forward' ? live : live.reverse()
   }
 
@@ -447,7 +488,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   override beginRestore(): void {
     if (this.pinned) return
-    this.#becomeIncomplete()
+    this.#becomeIncomplete(restoredKeysGuess)
     for (const entry of [...this.#entries.values()]) this.forget(entry)
     this.#sorted.clear()
   }
@@ -455,7 +496,6 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   protected override clear(): void {
     for (const entry of [...this.#entries.values()]) this.forget(entry)
     this.#sorted.clear()
-    this.#wanted = []
     this.dropFilter()
     this.#complete = true
   }

@@ -90,9 +90,11 @@ export function openLevelEngine(name: LevelName, options: LevelOptions): Promise
   return name === 'rocksdb' ? openRocks(options) : openClassic(options)
 }
 
+/** A write buffer that is full is kept until it is a file, beside the one that follows. */
 function sizes(bytesMax: number): { writeBufferSize: number; cacheSize: number; maxOpenFiles: number } {
-  const share = Math.max(bytesMin, Math.floor(bytesMax / 3))
-  return { writeBufferSize: share, cacheSize: share, maxOpenFiles: openFilesMax }
+  const writeBufferSize = Math.max(bytesMin, Math.floor(bytesMax * 0.4))
+  const cacheSize = Math.max(bytesMin, bytesMax - 2 * writeBufferSize)
+  return { writeBufferSize, cacheSize, maxOpenFiles: openFilesMax }
 }
 
 async function openRocks({ folder, bytesMax }: LevelOptions): Promise<Engine> {

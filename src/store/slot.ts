@@ -28,6 +28,8 @@ export const flag = {
   hidden: 512,
   /** The engine may hold a value of it. */
   stored: 1024,
+  /** In its index, and the engine has not answered yet what it holds: it is handed out to nobody and never evicted. */
+  loading: 2048,
 } as const
 
 /** Of an entry that was read back, or of which nobody remembers. */
