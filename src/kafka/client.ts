@@ -144,6 +144,12 @@ export type Producer = {
   fence(transactionalId: string): Promise<void>
   /** In order per partition, each batch once. Resolves when all are acknowledged, in the order given. */
   produce(batches: readonly OutgoingBatch[]): Promise<readonly ProducedBatch[]>
+  /**
+   * Tells the coordinator now what the next transaction will write, positions of this group and these partitions: two
+   * answers that it then need not wait for. From here on the transaction is open, and its time runs. Returns at once;
+   * what goes wrong fails the transaction. Nothing without a transactional id.
+   */
+  announce(groupId: string, partitions: Iterable<TopicPartition>): void
   /** In the transaction, or, without a transactional id, by OffsetCommit. `identity` is asked again at each resend. */
   commitOffsets(identity: () => GroupIdentity, offsets: readonly OffsetToCommit[]): Promise<void>
   /** The decision. Resent until answered; only then does it resolve. */

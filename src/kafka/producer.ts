@@ -7,7 +7,7 @@
  * in a transaction, everything until `init`.
  *
  * A transaction costs AddPartitionsToTxn for what it writes first, AddOffsetsToTxn and TxnOffsetCommit for its
- * positions, EndTxn for its end. Coordinators and leaders are asked on connections of their own, so that none waits
+ * positions, EndTxn for its end. The first two may be announced ahead of the data. Coordinators and leaders are asked on connections of their own, so that none waits
  * behind a batch that is being replicated.
  */
 import { assert } from '../base/assert.ts'
@@ -32,6 +32,7 @@ import type {
   ProducedBatch,
   Producer,
   ProducerOptions,
+  TopicPartition,
 } from './client.ts'
 import { type Cluster, isStaleLeader } from './cluster.ts'
 import type { Connection } from './connection.ts'
@@ -124,8 +125,10 @@ class KafkaProducer implements Producer {
   #wake: Timer | null = null
   #isRefreshing = false
   #adding: Promise<void> | null = null
+  /** Not in the transaction yet, and nothing of them is queued. */
+  readonly #announced = new Set<Lane>()
   #isTransactionOpen = false
-  #groupAdded: string | null = null
+  #group: { readonly id: string; readonly added: Promise<void> } | null = null
   #reset: Promise<void> | null = null
   #drained: (() => void)[] = []
   #isClosed = false
@@ -577,10 +580,30 @@ class KafkaProducer implements Producer {
 
   // ------------------------------------------------------------------------------------------ transactions
 
+  announce(groupId: string, partitions: Iterable<TopicPartition>): void {
+    this.#assertOpen()
+    const transactionalId = this.#transactionalId
+    if (transactionalId === null || this.#failure !== null) return
+    assert(this.#identity !== null, 'init() is awaited before announce()')
+    for (const { topic, partition } of partitions) {
+      const lane = this.#lane(topic, partition)
+      if (lane.membership === 'none') this.#announced.add(lane)
+    }
+    this.#addPartitions(transactionalId)
+    this.#groupAdded(transactionalId, groupId).catch((error) =>
+      this.#giveUp(
+        this.#inTransaction(this.#judged(asStreamsError(error, 'add offsets to the transaction'))),
+      ),
+    )
+  }
+
   #addPartitions(transactionalId: string): void {
     this.#isTransactionOpen = true
     if (this.#adding !== null) return
-    const lanes = [...this.#busy].filter(({ membership }) => membership === 'none')
+    const lanes = [...new Set([...this.#busy, ...this.#announced])].filter(
+      ({ membership }) => membership === 'none',
+    )
+    this.#announced.clear()
     if (lanes.length === 0) return
     for (const lane of lanes) lane.membership = 'adding'
     this.#adding = this.#addToTransaction(transactionalId, lanes).then(
@@ -649,15 +672,20 @@ class KafkaProducer implements Producer {
     assert(this.#identity !== null, 'init() is awaited before commitOffsets()')
     this.#isTransactionOpen = true
     try {
-      const { groupId } = identity()
-      if (this.#groupAdded !== groupId) {
-        await this.#addGroup(this.#transactionalId, groupId)
-        this.#groupAdded = groupId
-      }
+      await this.#groupAdded(this.#transactionalId, identity().groupId)
       await this.#commitTransactionOffsets(this.#transactionalId, identity, offsets)
     } catch (error) {
       throw this.#inTransaction(this.#judged(asStreamsError(error, 'commit offsets')))
     }
+  }
+
+  /** Once in a transaction. */
+  #groupAdded(transactionalId: string, groupId: string): Promise<void> {
+    if (this.#group?.id !== groupId) {
+      const added = this.#addGroup(transactionalId, groupId)
+      this.#group = { id: groupId, added }
+    }
+    return this.#group.added
   }
 
   async #addGroup(transactionalId: string, groupId: string): Promise<void> {
@@ -791,7 +819,8 @@ class KafkaProducer implements Producer {
     } else if (this.#failure !== null) {
       throw this.#failure
     }
-    await this.#adding?.catch(() => {})
+    while (this.#adding !== null) await this.#adding.catch(() => {})
+    await this.#group?.added.catch(() => {})
     await this.#untilDrained()
     if (decision === 'commit' && this.#failure !== null) throw this.#failure
     assert(decision === 'abort' || this.#busy.size === 0, 'all batches are acknowledged before a commit')
@@ -829,7 +858,8 @@ class KafkaProducer implements Producer {
 
   #leaveTransaction(): void {
     this.#isTransactionOpen = false
-    this.#groupAdded = null
+    this.#group = null
+    this.#announced.clear()
     for (const lane of this.#lanes.values()) lane.membership = 'none'
   }
 

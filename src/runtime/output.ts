@@ -5,7 +5,7 @@
  */
 import { StreamsError } from '../base/errors.ts'
 import type { Headers } from '../base/headers.ts'
-import type { OutgoingBatch } from '../kafka/client.ts'
+import type { OutgoingBatch, TopicPartition } from '../kafka/client.ts'
 import type { Collector } from '../operator/run.ts'
 import { BatchBuilder } from '../wire/batch-builder.ts'
 
@@ -124,6 +124,15 @@ export class Output implements Collector {
   /** Of the records appended since the last cut. What a cut itself writes, to changelogs, it takes at once. */
   get bytes(): number {
     return this.#appendedBytes
+  }
+
+  /** Where something was written since the last cut, changelogs apart: those are written by the cut. */
+  get written(): readonly TopicPartition[] {
+    const written: TopicPartition[] = this.#full.map(({ topic, partition }) => ({ topic, partition }))
+    for (const { topic, open } of this.#topics.values())
+      for (let partition = 0; partition < open.length; partition++)
+        if (open[partition] !== undefined) written.push({ topic, partition })
+    return written
   }
 
   /** Everything written since the last time. */

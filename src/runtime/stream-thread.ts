@@ -150,6 +150,10 @@ const budgetMin = 16
 const budgetMax = 20_000
 const abortDelayMsMax = 5_000
 const quiesceLookMs = 100
+/** So long before a commit its transaction is announced. The coordinator answers in two or three. */
+const announceMs = 5
+/** And not sooner than this after the last one: until its markers are written the coordinator refuses another. */
+const markersMs = 2
 /** Where a task is that has no record in hand and yet waits. */
 const inPunctuation = { topic: null, partition: -1, offset: -1 } as const
 
@@ -180,6 +184,11 @@ export class StreamThread {
   #identity: GroupIdentity | null = null
   #output: Output
   #inFlight: Promise<void> | null = null
+  #settledAt = 0
+  /** When the transaction of the next commit was announced. */
+  #announcedAt: number | null = null
+  /** Where the last commit wrote, and whether the one before did, too. */
+  #wrote = new Map<string, { readonly partition: TopicPartition; readonly isUsual: boolean }>()
   #persisting: Promise<void> | null = null
   #persistedAt = 0
   #purgedAt = 0
@@ -579,11 +588,13 @@ export class StreamThread {
   async #rest(): Promise<void> {
     if (this.#woken || this.#actions.length > 0 || this.#failure !== null) return immediate()
     let dueAt = this.#clock.now() + 100
-    for (const { task } of this.#slots.values()) {
+    const commitAt = this.#anyBusy ? this.#pace.dueAt : this.#announceAt
+    for (const { task, busy } of this.#slots.values()) {
       if (task === null) continue
-      dueAt = Math.min(dueAt, task.nextWallPunctuation)
+      if (!busy) dueAt = Math.min(dueAt, task.nextWallPunctuation)
       // The end of a commit in flight wakes the loop; before it no other begins.
-      if (task.uncommitted && this.#inFlight === null) dueAt = Math.min(dueAt, this.#pace.earliestAt)
+      if (task.uncommitted && this.#inFlight === null)
+        dueAt = Math.min(dueAt, task.commitRequested ? this.#pace.earliestAt : commitAt)
     }
     const delay = dueAt - this.#clock.now()
     if (delay <= 0) return immediate()
@@ -777,6 +788,8 @@ export class StreamThread {
     const { assignment } = slot
     slot.cancelled = true
     this.#slots.delete(assignment.id)
+    // Its changelogs are another's.
+    this.#wrote.clear()
     this.#queries.left()
     for (const input of assignment.inputs) this.#forget(slot, input)
     await this.#restorer.stop(assignment.id)
@@ -819,7 +832,7 @@ export class StreamThread {
   }
 
   async #commitWhenDue(drained: boolean): Promise<void> {
-    const { settings } = this.#options
+    const { settings, guarantee } = this.#options
     const now = this.#clock.now()
     const full = this.#uncommittedBytes > settings.uncommittedBytesMax
     if (this.#inFlight !== null) {
@@ -827,6 +840,7 @@ export class StreamThread {
       if (full) await this.#inFlight.catch(() => undefined)
       return
     }
+    await this.#withdrawWhenLate()
     let reason: CommitReason | null = null
     if (full) reason = 'full'
     else if (now >= this.#pace.dueAt) reason = 'interval'
@@ -834,10 +848,42 @@ export class StreamThread {
       if (this.#any((task) => task.commitRequested)) reason = 'requested'
       else if (drained && !this.#anyBusy) reason = 'drained'
     }
-    if (reason === null || !this.#any((task) => task.uncommitted)) return
+    if (!this.#any((task) => task.uncommitted)) return
+    if (reason === null) {
+      const isSoon = this.#announcedAt !== null || now >= this.#announceAt
+      if (drained && isSoon && !this.#anyBusy && guarantee.transactional) this.#announce()
+      return
+    }
     await this.#quiesce()
     if (this.#failure !== null) throw this.#takeFailure()
     await this.#commit(reason)
+  }
+
+  /** When a drained thread announces its commit; the commit's own time where it has, or there is nothing to announce. */
+  get #announceAt(): number {
+    const { earliestAt } = this.#pace
+    if (this.#announcedAt !== null || !this.#options.guarantee.transactional) return earliestAt
+    return Math.min(earliestAt, Math.max(earliestAt - announceMs, this.#settledAt + markersMs))
+  }
+
+  /**
+   * The commit of a drained thread is a few milliseconds away: its coordinator hears of the transaction meanwhile, with
+   * what is written so far and what both commits before wrote. One that is not written after all costs a marker; one
+   * that is told of only then, an answer to wait for.
+   */
+  #announce(): void {
+    const partitions: TopicPartition[] = [...this.#output.written]
+    for (const { partition, isUsual } of this.#wrote.values()) if (isUsual) partitions.push(partition)
+    this.#announcedAt ??= this.#clock.now()
+    this.#producer.announce(this.#identityNow().groupId, partitions)
+  }
+
+  /** Announced, and held up by a user's promise: it ends, empty, before its coordinator takes it for dead. */
+  async #withdrawWhenLate(): Promise<void> {
+    if (this.#announcedAt === null || this.#inFlight !== null) return
+    if (this.#clock.now() - this.#announcedAt < this.#options.settings.transactionTimeoutMs / 4) return
+    this.#announcedAt = null
+    await this.#producer.end('commit').catch((error) => this.#fail(error))
   }
 
   get #uncommittedBytes(): number {
@@ -867,6 +913,7 @@ export class StreamThread {
         }
       })
       this.#wake = null
+      await this.#withdrawWhenLate()
       for (const slot of this.#slots.values())
         if (slot.busy && slot.task !== null) this.#judgeBusy(slot, slot.task)
     }
@@ -886,6 +933,13 @@ export class StreamThread {
     )
     if (generation === null) return
     this.#pace.started(generation.at)
+    this.#announcedAt = null
+    const before = this.#wrote
+    this.#wrote = new Map()
+    for (const { topic, partition } of generation.taken.batches) {
+      const key = partitionKey({ topic, partition })
+      this.#wrote.set(key, { partition: { topic, partition }, isUsual: before.has(key) })
+    }
     this.#inFlight = guarantee
       .send(generation, this.#producer, this.#identityNow)
       .then((produced) => this.#settle(generation, produced))
@@ -946,6 +1000,7 @@ export class StreamThread {
     const partitions = new Set(batches.map(partitionKey)).size
     for (const { topic, builder } of batches)
       if (topic.endsWith('-changelog')) changelogRecords += builder.count
+    this.#settledAt = now
     this.#pace.ended(now, partitions + generation.cuts.reduce((sum, cut) => sum + cut.offsets.length, 0))
     this.#abortsInARow = 0
     this.#oldEventTimes.look(batches)
@@ -1094,6 +1149,7 @@ export class StreamThread {
    */
   async #rollBack(): Promise<void> {
     this.#output = this.#newOutput()
+    this.#announcedAt = null
     for (const chunk of this.#admitted.splice(0)) chunk.release()
     for (const slot of this.#slots.values()) {
       if (slot.assignment.role !== 'active') continue

@@ -248,6 +248,73 @@ test('transaction: an abort waits for the batches in flight, so none comes after
   expect(values()).toEqual([])
 })
 
+/** How often the coordinator is asked what a transaction writes. */
+function coordinatorAsked(): { times: number } {
+  const asked = { times: 0 }
+  for (const api of ['addPartitionsToTxn', 'addOffsetsToTxn'] as const) {
+    kafka.intercept(api, () => {
+      asked.times++
+      return undefined
+    })
+  }
+  return asked
+}
+
+test('transaction: announced, its batches and positions ask the coordinator nothing more', async () => {
+  const producer = await producerOf(transactional)
+  const asked = coordinatorAsked()
+  for (const round of [1, 2]) {
+    producer.announce('g', [
+      { topic: 't', partition: 0 },
+      { topic: 't', partition: 1 },
+    ])
+    await producer.produce([batch('t', 0, ['a']), batch('t', 1, ['b'])])
+    await producer.commitOffsets(() => nobody, [{ topic: 't', partition: 1, offset: round, metadata: '' }])
+    await producer.end('commit')
+    expect(asked.times).toBe(round * 2)
+  }
+  expect(values()).toEqual(['a', 'a', 'b', 'b'])
+  expect(kafka.committedOffset('g', 't', 1)).toBe(2)
+})
+
+test('transaction: announced in part, what it writes besides is added', async () => {
+  const producer = await producerOf(transactional)
+  const asked = coordinatorAsked()
+  producer.announce('g', [{ topic: 't', partition: 0 }])
+  await producer.produce([batch('t', 0, ['a']), batch('t', 1, ['b'])])
+  await producer.end('commit')
+  expect(asked.times).toBe(3)
+  expect(values()).toEqual(['a', 'b'])
+})
+
+test.each(['commit', 'abort'] as const)(
+  'transaction: announced and ended empty while the coordinator still refuses, nothing stays open: %s',
+  async (decision) => {
+    const producer = await producerOf(transactional)
+    for (const api of ['addPartitionsToTxn', 'addOffsetsToTxn'] as const) {
+      let refused = 0
+      kafka.intercept(api, () => (refused++ < 3 ? { error: 'CONCURRENT_TRANSACTIONS' } : undefined))
+    }
+    producer.announce('g', [{ topic: 't', partition: 0 }])
+    await producer.end(decision)
+    expect(kafka.expireTransaction('x')).toBe(false)
+    if (decision === 'abort') await producer.init()
+    await producer.produce([batch('t', 0, ['b'])])
+    await producer.end('commit')
+    expect(values()).toEqual(['b'])
+  },
+)
+
+test('transaction: what was announced is not allowed, the next batch fails with the reason', async () => {
+  const producer = await producerOf(transactional)
+  const refused = kafka.once('addOffsetsToTxn', () => ({ error: 'GROUP_AUTHORIZATION_FAILED' }))
+  producer.announce('g', [])
+  await refused
+  await expect(async () => {
+    for (;;) await producer.produce([batch('t', 0, ['a'])])
+  }).rejects.toThrow('GROUP_AUTHORIZATION_FAILED')
+})
+
 // -------------------------------------------------------------------------------------------------- fetching
 
 test('fetcher: connections break again and again, every record arrives once and in order', async () => {

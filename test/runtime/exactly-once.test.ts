@@ -950,6 +950,58 @@ test('stuck: a punctuation that never settles, its thread is replaced, too', asy
   await until(() => world.kafka.records('out').length > 0)
 })
 
+test.each([50, 20_000])(
+  'stuck: a promise between the announcement of a commit and the commit, its transaction ends in good time (commits each %i ms)',
+  async (commitIntervalMs) => {
+    await using world = await World.open()
+    let isAnnounced = false
+    let withdrawn = 0
+    const held: (() => void)[] = []
+    const builder = new StreamsBuilder()
+    const stream = builder.stream('events', { keySerde: text, valueSerde: text })
+    stream.groupByKey().count({ as: 'counts' }).toStream().to('counts', { valueSerde: serdes.long() })
+    stream.process(() => ({
+      init(context) {
+        // Until the transaction ends, which a commit would do, or the thread because no commit comes.
+        context.schedule(1, 'wall-clock', () =>
+          isAnnounced ? new Promise<void>((resolve) => void held.push(resolve)) : undefined,
+        )
+      },
+      process() {},
+    }))
+    using _announced = world.kafka.intercept('addOffsetsToTxn', ({ clientId }) => {
+      if (clientId === applicationId) isAnnounced = true
+      return undefined
+    })
+    let hasPositions = false
+    using _positions = world.kafka.intercept('txnOffsetCommit', () => {
+      hasPositions = true
+      return undefined
+    })
+    using _ended = world.kafka.intercept('endTxn', () => {
+      if (!hasPositions) withdrawn++
+      hasPositions = isAnnounced = false
+      setImmediate(() => held.splice(0).map((release) => release()))
+      return undefined
+    })
+    const codes: string[] = []
+    const app = world.app(
+      builder.build(),
+      { commitIntervalMs, commitMinIntervalMs: 20, transactionTimeoutMs: 1_000 },
+      { commitFailed: (_thread, code) => void codes.push(code) },
+    )
+    await app.start()
+    const deadline = Date.now() + 15_000
+    while (withdrawn === 0 && Date.now() < deadline) {
+      await world.input(2)
+      await new Promise((resolve) => setTimeout(resolve, 3))
+    }
+    expect(withdrawn).toBeGreaterThan(0)
+    await world.settled('keys')
+    expect(codes).toEqual([])
+  },
+)
+
 test('slow records: the thread is not blocked for longer than a few of them take', async () => {
   await using world = await World.open({ events: 1, counts: 1 })
   await world.input(200, 'events', 1)
