@@ -490,6 +490,8 @@ export class StreamThread {
         this.#failure = asStreamsError(error)
       }
     }
+    // Whoever asked for something at the last moment waits for it: the tasks are closed, so it is soon done.
+    for (const action of this.#actions.splice(0)) await action.run()
   }
 
   /** One turn over the tasks. Returns how many records were processed. */
@@ -786,6 +788,8 @@ export class StreamThread {
 
   async #close(slot: Slot, how: 'clean' | 'dirty'): Promise<void> {
     const { assignment } = slot
+    // What failed at its last commit was closed by that.
+    if (slot.state === 'closed') return
     slot.cancelled = true
     this.#slots.delete(assignment.id)
     // Its changelogs are another's.
@@ -955,7 +959,8 @@ export class StreamThread {
     await this.#inFlight
     await this.#quiesce()
     if (this.#failure === null) {
-      await this.#commit(reason)
+      // What was handed on or cut before it failed must not be committed with what comes after.
+      await this.#commit(reason).catch((error) => this.#fail(error))
       await this.#inFlight
     }
     // Judged before anything is given on: what could not be committed is rolled back.
@@ -1120,7 +1125,7 @@ export class StreamThread {
         this.#logger.warn(`thread ${this.name}: going back to the last commit: ${error.message}`)
         const delay = Math.min(20 * 2 ** this.#abortsInARow++, abortDelayMsMax)
         await this.#rollBack()
-        await sleep(this.#clock, delay)
+        await this.#delay(delay)
         this.#reopen()
         return true
       }
@@ -1141,6 +1146,20 @@ export class StreamThread {
         owner.failed(error)
         return false
     }
+  }
+
+  /** Ends early where somebody wants something between two turns. */
+  async #delay(delayMs: number): Promise<void> {
+    if (this.#actions.length > 0) return
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.after(delayMs, resolve)
+      this.#wake = () => {
+        if (this.#actions.length === 0) return
+        timer.cancel()
+        resolve()
+      }
+    })
+    this.#wake = null
   }
 
   /**
