@@ -192,8 +192,11 @@ export class Connection {
   reuse(response: Buffer): void {
     const { buffer } = response
     if (!this.#owned.delete(buffer) || this.#closed !== null) return
-    if (this.#spareBytes + buffer.byteLength > spareBytesMax) return
-    this.#spareBytes += buffer.byteLength
+    const bytes = buffer.byteLength
+    if (bytes > spareBytesMax) return
+    // What has lain there for longest makes room: responses that have grown would never fit into it.
+    while (this.#spareBytes + bytes > spareBytesMax) this.#spareBytes -= this.#spare.shift()?.length ?? 0
+    this.#spareBytes += bytes
     this.#spare.push(Buffer.from(buffer))
   }
 

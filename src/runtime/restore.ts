@@ -207,6 +207,7 @@ export class Restorer {
       chunk.release()
       return
     }
+    let isApplied = false
     try {
       const { changelog, state, endOffset } = following
       let count = 0
@@ -215,6 +216,7 @@ export class Restorer {
       const next = Math.min(chunk.nextOffset, endOffset)
       const applied = state.restore(changelog.store, records, next)
       if (isPromise(applied)) await applied
+      isApplied = true
       following.position = next
       following.records += count
       this.#report(following, 'batch')
@@ -239,7 +241,8 @@ export class Restorer {
             ),
       )
     } finally {
-      chunk.release()
+      // Stores have copied what they keep: its memory may be used again.
+      chunk.release(isApplied)
     }
   }
 

@@ -509,6 +509,32 @@ export function clientContract(name: string, start: () => Promise<Target>): void
       },
     )
 
+    test('fetcher: responses that have grown are written over, however much memory the smaller ones left', async () => {
+      const topic = await topicOf(1)
+      const producer = await producerOf()
+      const small = 34
+      const large = 6
+      for (let round = 0; round < small + large; round++)
+        await producer.produce([batch(topic, 0, ['x'.repeat(round < small ? 150_000 : 400_000)])])
+      const memory = new Set<ArrayBufferLike>()
+      const chunks = new Inbox<FetchedChunk>()
+      const { fetcher } = reader(client, {
+        bufferBytesMax: 64_000_000,
+        onChunk(chunk) {
+          chunks.put(chunk)
+          const { length } = chunks.all
+          if (length === small) for (const held of chunks.all) held.release(true)
+          if (length <= small) return
+          memory.add(chunk.buffer.buffer)
+          chunk.release(true)
+        },
+      })
+      fetcher.add({ topic, partition: 0 }, 0)
+      await chunks.until(({ length }) => length === small + large)
+      expect(memory.size).toBeLessThan(4)
+      await Promise.all([fetcher.close(), producer.close()])
+    })
+
     test('fetcher: an offset out of range goes where the policy says, or is an error', async () => {
       const topic = await topicOf(1)
       const producer = await producerOf()
