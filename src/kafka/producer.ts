@@ -548,7 +548,7 @@ class KafkaProducer implements Producer {
 
   #renew(): void {
     if (this.#reset !== null) return
-    this.#reset = this.#untilDrained()
+    const reset = this.#untilDrained()
       .then(() => this.#initProducerId(null, null))
       .then(
         (identity) => {
@@ -568,9 +568,11 @@ class KafkaProducer implements Producer {
         },
       )
       .finally(() => {
-        this.#reset = null
+        // Where it failed another is under way, and nothing goes out before that.
+        if (this.#reset === reset) this.#reset = null
         this.#pumpSoon()
       })
+    this.#reset = reset
   }
 
   #untilDrained(): Promise<void> {

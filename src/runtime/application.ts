@@ -425,8 +425,8 @@ export class Millrace {
         this.#takeover.running(task)
         this.#settleState()
       },
-      lost: (error) => {
-        for (const task of this.#pool.forget(thread)) this.#running.delete(task)
+      lost: (error, tasks) => {
+        for (const task of this.#pool.forget(thread, tasks)) this.#running.delete(task)
         this.#settleState()
         this.#group?.rejoin(error.message)
       },

@@ -70,6 +70,10 @@ const noOutput: Collector = {
   },
 }
 
+function closedMeanwhile(): StreamsError {
+  return new StreamsError('KAFKA_CLOSED', 'the global stores were closed while they were read')
+}
+
 export class GlobalStores {
   readonly #options: GlobalOptions
   readonly #clock: Clock
@@ -112,10 +116,15 @@ export class GlobalStores {
     const state = await this.#options.openState(stores, new Map(ids))
     try {
       this.#inputs = await this.#judge(state, topics)
+      if (this.#closed) throw closedMeanwhile()
       this.#task = await this.#openTask(state, stores)
     } catch (error) {
       await state.close('dirty')
       throw error
+    }
+    if (this.#closed) {
+      await this.#task.close('clean')
+      throw closedMeanwhile()
     }
     await this.#read(this.#task)
   }
@@ -123,6 +132,7 @@ export class GlobalStores {
   async close(): Promise<void> {
     this.#closed = this.#halted = true
     this.#timer?.cancel()
+    this.#refused?.(closedMeanwhile())
     await this.#fetcher?.close()
     await this.#processing
     await this.#persisting?.catch(() => undefined)

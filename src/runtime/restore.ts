@@ -69,8 +69,9 @@ export class Restorer {
       admin.offsets(changelogs, 'earliest', 'read_uncommitted'),
     ])
     const positions = new Map(state.positions().map(({ store, offset }) => [store, offset]))
-    await Promise.all(
-      changelogs.map((changelog, index) => {
+    await this.#all(
+      task,
+      changelogs.map(async (changelog, index) => {
         const logStart = starts[index]?.offset ?? 0
         const highWatermark = ends[index]?.offset ?? 0
         const end = changelog.limit === null ? highWatermark : Math.min(highWatermark, changelog.limit)
@@ -83,7 +84,7 @@ export class Restorer {
           )
         }
         const start = position ?? logStart
-        return start >= end ? undefined : this.#follow(task, state, changelog, start, end)
+        if (start < end) await this.#follow(task, state, changelog, start, end)
       }),
     )
   }
@@ -92,12 +93,23 @@ export class Restorer {
   async follow(task: string, state: TaskState, changelogs: readonly Changelog[]): Promise<void> {
     const starts = await this.#options.client.admin.offsets(changelogs, 'earliest', 'read_uncommitted')
     const positions = new Map(state.positions().map(({ store, offset }) => [store, offset]))
-    await Promise.all(
+    await this.#all(
+      task,
       changelogs.map((changelog, index) => {
         const start = positions.get(changelog.store) ?? starts[index]?.offset ?? 0
         return this.#follow(task, state, changelog, start, Number.POSITIVE_INFINITY)
       }),
     )
+  }
+
+  /** Where one store fails nothing more is applied to the others: their state is about to be closed. */
+  async #all(task: string, stores: readonly Promise<void>[]): Promise<void> {
+    try {
+      await Promise.all(stores)
+    } catch (error) {
+      await this.stop(task)
+      throw error
+    }
   }
 
   /** Ends all of a task's; what was applied stays. */
@@ -271,6 +283,7 @@ export class Restorer {
   }
 
   #leave(following: Following): void {
+    if (this.#following.get(partitionKey(following.changelog)) !== following) return
     this.#following.delete(partitionKey(following.changelog))
     this.#fetcher?.remove(following.changelog)
   }

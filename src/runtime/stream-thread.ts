@@ -101,8 +101,8 @@ export type ThreadOwner = {
   /** A repartition topic, whose records go once they are committed. */
   purged(topic: string): boolean
   running(task: string): void
-  /** The group must be asked anew: this member no longer owns what it thinks. */
-  lost(error: StreamsError): void
+  /** The group must be asked anew: of this thread's tasks these are closed, and may be another's. */
+  lost(error: StreamsError, tasks: readonly string[]): void
   /** Nothing that the thread can do: it has closed its tasks and ends. */
   failed(error: StreamsError): void
 }
@@ -316,6 +316,8 @@ export class StreamThread {
   /** Opens these tasks; those of gone members' transactional ids are fenced first. Returns at once. */
   assign(assignments: readonly TaskAssignment[], identity: GroupIdentity, fence: readonly string[]): void {
     this.#identity = identity
+    // Dead, it is about to be replaced, and they are given out again.
+    if (this.#stopping || this.#state === 'dead') return
     const fenceAll = once(() => Promise.all(fence.map((id) => this.#fence(id))))
     for (const assignment of assignments) {
       if (assignment.changelogs !== undefined) this.#options.owner.moved(assignment.changelogs)
@@ -1129,13 +1131,19 @@ export class StreamThread {
         this.#reopen()
         return true
       }
-      case 'rejoin':
+      case 'rejoin': {
         this.#logger.warn(`thread ${this.name}: its tasks are another's now: ${error.message}`)
         if (error.code === 'KAFKA_PRODUCER_FENCED') await this.#renameProducer()
         else await this.#rollBack()
-        for (const slot of [...this.#slots.values()]) await this.#close(slot, 'dirty')
-        owner.lost(error)
+        // Those that come meanwhile are of another assignment.
+        const closed = [...this.#slots.values()]
+        for (const slot of closed) await this.#close(slot, 'dirty')
+        owner.lost(
+          error,
+          closed.map(({ assignment }) => assignment.id),
+        )
         return true
+      }
       default:
         this.#logger.error(`thread ${this.name}: ${error.message}`)
         await this.#rollBack().catch((again) => this.#logger.warn(`thread ${this.name}: ${String(again)}`))

@@ -76,11 +76,11 @@ export class ThreadPool {
     })
   }
 
-  /** A thread has lost its tasks by itself; the next `apply` gives them out anew. */
-  forget(thread: ThreadHandle): readonly string[] {
+  /** A thread has lost these tasks by itself; the next `apply` gives them out anew. */
+  forget(thread: ThreadHandle, tasks: readonly string[]): readonly string[] {
     const forgotten: string[] = []
-    for (const [task, owner] of this.#owners) {
-      if (owner !== thread) continue
+    for (const task of tasks) {
+      if (this.#owners.get(task) !== thread) continue
       this.#owners.delete(task)
       this.#assignments.delete(task)
       forgotten.push(task)

@@ -43,7 +43,8 @@ export type FromWorker =
   | { readonly kind: 'rows'; readonly id: number; readonly rows: readonly StateRow[] }
   | { readonly kind: 'answered'; readonly id: number; readonly answer: TaskAnswer | PlainError }
   | { readonly kind: 'running'; readonly task: string }
-  | { readonly kind: 'lost' | 'failed'; readonly error: PlainError }
+  | { readonly kind: 'lost'; readonly error: PlainError; readonly tasks: readonly string[] }
+  | { readonly kind: 'failed'; readonly error: PlainError }
   | { readonly kind: 'status'; readonly status: ThreadStatus }
   | { readonly kind: 'hooks'; readonly calls: readonly HookCall[] }
   | {

@@ -181,7 +181,7 @@ export class WorkerThread implements ThreadHandle {
         events.running(message.task)
         return
       case 'lost':
-        events.lost(fromPlain(message.error))
+        events.lost(fromPlain(message.error), message.tasks)
         return
       case 'failed':
         events.failed(fromPlain(message.error))

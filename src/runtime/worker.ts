@@ -141,7 +141,7 @@ class ThreadWorker {
           this.#report()
           this.#say({ kind: 'running', task })
         },
-        lost: (error) => this.#say({ kind: 'lost', error: toPlain(error) }),
+        lost: (error, tasks) => this.#say({ kind: 'lost', error: toPlain(error), tasks }),
         failed,
       },
       new Progress(this.#start.progress),

@@ -119,3 +119,17 @@ test('thread pool: without any thread tasks wait for the next one', async () => 
   await pool.apply(() => given(1, '0_0 active'), [])
   expect(said).toEqual(['a hears of 1', 'a gets 0_0 active'])
 })
+
+test('thread pool: a thread loses tasks while others come to it, those stay its own', async () => {
+  const said: string[] = []
+  const pool = new ThreadPool()
+  const thread = new SlowThread('a', said)
+  pool.add(thread)
+  await pool.apply(() => given(1, '0_0 active'), [])
+  await pool.apply(() => given(2, '0_0 active', '0_1 active'), [])
+  // What it says of generation 1 arrives after it was given more.
+  expect(pool.forget(thread, ['0_0'])).toEqual(['0_0'])
+  said.length = 0
+  await pool.apply(() => given(3, '0_0 active', '0_1 active'), [])
+  expect(said).toEqual(['a hears of 3', 'a gets 0_0 active'])
+})

@@ -1,0 +1,68 @@
+/** Reading changelogs into the stores of a task, where one of them fails. */
+import { expect, test } from 'vitest'
+import { systemClock } from '../../src/base/clock.ts'
+import { StreamsError } from '../../src/base/errors.ts'
+import { silentLogger } from '../../src/base/logger.ts'
+import { Restorer } from '../../src/runtime/restore.ts'
+import type { TaskState } from '../../src/store/contract.ts'
+import { outgoing, World } from './scenario.ts'
+
+test('restore: one store fails while another is being written, nothing more is applied, and the next try gets all', async () => {
+  await using world = await World.open({ good: 1, bad: 1 })
+  const producer = await world.stranger()
+  await producer.produce([outgoing('good', 0, [['a', '1']]), outgoing('bad', 0, [['b', '2']])])
+  const restorer = new Restorer({
+    client: world.client,
+    purpose: 'restore',
+    isolation: 'read_uncommitted',
+    bufferBytesMax: 1 << 20,
+    partitionBytesMax: 1 << 20,
+    batchBytesMax: 1 << 20,
+    clock: systemClock,
+    logger: silentLogger,
+    hooks: {},
+  })
+  const changelogs = ['good', 'bad'].map((topic) => ({ store: topic, topic, partition: 0, limit: null }))
+  let isWriting: () => void = () => {}
+  const writing = new Promise<void>((resolve) => {
+    isWriting = resolve
+  })
+  let write: () => void = () => {}
+  const applied: string[] = []
+  /** An engine that is slow with one store, and refuses the other. */
+  const first = {
+    positions: () => [],
+    restore: async (store: string) => {
+      if (store === 'good') {
+        isWriting()
+        await new Promise<void>((resolve) => {
+          write = resolve
+        })
+        applied.push('good, of the first try')
+        return
+      }
+      await writing
+      throw new StreamsError('RESTORE_FAILED', 'refused')
+    },
+  } as unknown as TaskState
+  let isOver = false
+  const failed = restorer.restore('0_0', first, changelogs).catch((error: unknown) => {
+    isOver = true
+    return error
+  })
+  await writing
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  // The state may be closed only once nobody writes to it any more.
+  expect(isOver).toBe(false)
+  write()
+  expect(await failed).toMatchObject({ message: 'refused' })
+  expect(applied).toEqual(['good, of the first try'])
+  const second = {
+    positions: () => [],
+    restore: (store: string) => void applied.push(`${store}, of the second try`),
+  } as unknown as TaskState
+  await restorer.restore('0_0', second, changelogs)
+  expect(applied.slice(1).sort()).toEqual(['bad, of the second try', 'good, of the second try'])
+  await restorer.close()
+  await producer.close()
+})
