@@ -1,7 +1,7 @@
 /**
  * A steady load and its echo: records made at a rate, stamped with the wall clock, and the output of a windowed count
- * of them read as a read_committed consumer does. A result carries its record's time, so its age on arrival is the
- * way from produce to readable.
+ * of them, or their copies, read as a read_committed consumer does. A result carries its record's time, so its age on
+ * arrival is the way from produce to readable.
  */
 import { setTimeout as wait } from 'node:timers/promises'
 import { noHeaders } from '../src/base/headers.ts'
@@ -17,6 +17,8 @@ export type Load = {
   readonly partitions: number
   readonly keys: number
   readonly recordsPerSecond: number
+  /** What comes back: the count so far of a key and window, or the record. */
+  readonly echo: 'counts' | 'copies'
 }
 
 const tickMs = 5
@@ -94,11 +96,15 @@ export class SteadyLoad {
   }
 
   #arrived(record: BatchCursor, now: number): void {
+    this.#ages.push(now - record.timestamp)
+    if (this.#load.echo === 'copies') {
+      this.#counted++
+      return
+    }
     const key = record.buffer.toString('latin1', record.keyStart, record.keyEnd)
     const count = Number(record.buffer.readBigInt64BE(record.valueStart))
     this.#counted += count - (this.#last.get(key) ?? 0)
     this.#last.set(key, count)
-    this.#ages.push(now - record.timestamp)
   }
 
   async #produce(): Promise<void> {

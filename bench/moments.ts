@@ -55,21 +55,24 @@ export type Latency = Usage & { readonly p50Ms: number; readonly p99Ms: number; 
 const warmUpMs = 5_000
 const drainMs = 90_000
 
-/** From produce to readable, of a windowed count of a steady load. */
+/** A steady load of so many records a second, and what is done with them. */
+export type Flow = { readonly workload: 'window-count' | 'copy'; readonly recordsPerSecond: number }
+
+/** From produce to readable. */
 export function measureLatency(
   cluster: Cluster,
   system: SystemName,
   setting: Setting,
   name: string,
-  recordsPerSecond: number,
+  flow: Flow,
   durationMs: number,
 ): Promise<Latency> {
-  return withJob(cluster, name, setting, { workload: 'window-count' }, async (job) => {
+  return withJob(cluster, name, setting, { workload: flow.workload }, async (job) => {
     const subject = await startSystem(system, job)
     let load: SteadyLoad | null = null
     try {
       await subject.running()
-      load = await steady(cluster, job, recordsPerSecond)
+      load = await steady(cluster, job, flow)
       await wait(warmUpMs)
       load.takeAges()
       await wait(durationMs)
@@ -90,13 +93,18 @@ export function measureLatency(
   })
 }
 
-function steady(cluster: Cluster, { inputs, output }: Job, recordsPerSecond: number): Promise<SteadyLoad> {
+function steady(
+  cluster: Cluster,
+  { inputs, output }: Job,
+  { workload, recordsPerSecond }: Flow,
+): Promise<SteadyLoad> {
   return SteadyLoad.start(cluster, {
     input: inputs[0] ?? '',
     output,
     partitions,
     keys: 10_000,
     recordsPerSecond,
+    echo: workload === 'copy' ? 'copies' : 'counts',
   })
 }
 
@@ -123,7 +131,7 @@ export function measureRebalance(
     let load: SteadyLoad | null = null
     try {
       await stays.running()
-      load = await steady(cluster, job, recordsPerSecond)
+      load = await steady(cluster, job, { workload: 'window-count', recordsPerSecond })
       await wait(warmUpMs)
       load.takeAges()
       await wait(warmUpMs)

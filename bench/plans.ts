@@ -137,6 +137,23 @@ function scaleOf(more: Partial<Input>, what: string): Plan {
 const guarantees: readonly Guarantee[] = ['at_most_once', 'at_least_once', 'exactly_once']
 
 const exactlyOnceLeast = 0.8
+/** Rates of single runs scatter: less than this below the stronger guarantee is no order. */
+const scatter = 0.05
+
+/** What is not as it must be: each guarantee no slower than a stronger one, and exactly-once not much slower. */
+export function disorderOf(figures: Readonly<Record<string, number>>): string | null {
+  const wrong: string[] = []
+  for (const [index, stronger] of guarantees.entries()) {
+    const weaker = guarantees[index - 1]
+    const [of, than] = [figures[weaker ?? ''], figures[stronger]]
+    if (of !== undefined && than !== undefined && of < than * (1 - scatter))
+      wrong.push(`${weaker} (${of}/s) is slower than ${stronger} (${than}/s)`)
+  }
+  const { exactly_once = 0, at_least_once = 0 } = figures
+  if (exactly_once < at_least_once * exactlyOnceLeast)
+    wrong.push(`exactly_once is under ${exactlyOnceLeast} of at_least_once`)
+  return wrong.length === 0 ? null : wrong.join('; ')
+}
 
 /** The windowed count under each guarantee, one after the other. */
 async function underEach(turn: Turn): Promise<Sample> {
@@ -155,15 +172,18 @@ async function underEach(turn: Turn): Promise<Sample> {
     figures[`${guarantee}, CPU s`] = last.cpuSeconds
   }
   const { exactly_once = 0, at_least_once = 1 } = figures
-  const part = exactly_once / at_least_once
+  const note = disorderOf(figures)
   return {
     ...(last as Sample),
-    ...(part < exactlyOnceLeast && { note: `exactly-once is under ${exactlyOnceLeast} of at-least-once` }),
-    figures: { ...figures, 'exactly / at least once': part },
+    ...(note !== null && { note }),
+    figures: { ...figures, 'exactly / at least once': exactly_once / at_least_once },
   }
 }
 
-function latencyAt(rate: number): Plan {
+/** Of what keeps no state, at most once: such a record waits for no commit. */
+const statelessMs = 5
+
+function latencyAt(rate: number, workload: 'window-count' | 'copy' = 'window-count'): Plan {
   return {
     inputs: () => [],
     systems: both,
@@ -174,11 +194,19 @@ function latencyAt(rate: number): Plan {
         system,
         setting,
         name,
-        rate,
+        { workload, recordsPerSecond: rate },
         scale.durationMs,
       )
       const figures = { 'p50 ms': p50Ms, 'p99 ms': p99Ms, 'max ms': maxMs }
-      return { recordsPerSecond: rate, cpuSeconds, rssMb, score: 1 / p99Ms, figures }
+      const isLate = workload === 'copy' && setting.guarantee === 'at_most_once' && p50Ms >= statelessMs
+      return {
+        recordsPerSecond: rate,
+        cpuSeconds,
+        rssMb,
+        score: 1 / p99Ms,
+        figures,
+        ...(isLate && { note: `half of the records take ${statelessMs} ms or more` }),
+      }
     },
   }
 }
@@ -263,10 +291,12 @@ export const plans: { readonly [workload: string]: Plan } = {
     events(records / 2, { perSecond: perSecond / 2 }),
     events(records / 2, { perSecond: perSecond / 2, seed: 43 }),
   ]),
-  repartition: throughputOf(({ records }) => [events(records)]),
+  // Each record passes two sub-topologies: Kafka Streams takes a minute and a half.
+  repartition: { ...throughputOf(({ records }) => [events(records)]), limitMs: 180_000 },
   'many-keys': throughputOf(({ records }) => [events(records * 5, { keys: Math.round(records * 2.5) })]),
   'latency-1000': latencyAt(1_000),
   'latency-50000': latencyAt(50_000),
+  'latency-copy': latencyAt(1_000, 'copy'),
   start: {
     inputs: () => [events(1_000)],
     systems: all,

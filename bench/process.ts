@@ -21,6 +21,13 @@ export function usageOf(pid: number): Usage {
 
 type Watcher = { readonly test: RegExp; readonly settle: (found: RegExpExecArray | Error) => void }
 
+const live = new Set<SystemProcess>()
+
+/** Of a measurement that takes for ever: whatever it waits for ends with them. */
+export async function killAll(): Promise<void> {
+  await Promise.all(Array.from(live, (subject) => subject.kill()))
+}
+
 export class SystemProcess {
   readonly startedAt = Date.now()
   readonly name: string
@@ -51,7 +58,11 @@ export class SystemProcess {
     })
     // Nothing outlives the run, however it ends.
     process.on('exit', this.#end)
-    void this.#exited.then(() => process.off('exit', this.#end))
+    live.add(this)
+    void this.#exited.then(() => {
+      process.off('exit', this.#end)
+      live.delete(this)
+    })
   }
 
   readonly #end = (): void => void this.#child.kill('SIGKILL')

@@ -6,6 +6,7 @@ import { type Cluster, openCluster } from './cluster.ts'
 import { type Input, makeInput } from './input.ts'
 import { CpuMeter } from './machine.ts'
 import { closePlans, type Plan, plans, plansNamed, type Sample, type Scale, standard } from './plans.ts'
+import { killAll } from './process.ts'
 import {
   commit,
   differenceIn,
@@ -129,13 +130,20 @@ export async function main(args: readonly string[], folder: string): Promise<num
       flags.system === undefined &&
       reference === null
     const writes = isFull || flags.write
-    for (const workload of names) {
-      const { outcome, errors } = await runWorkload(run, workload)
-      failed += errors.length
-      for (const error of errors) console.error(error.message)
-      console.log(flags.json ? jsonLineOf(outcome) : textOf(outcome))
-      if (writes && outcome.systems.millrace !== undefined)
-        writeResults('bench/RESULTS.md', [outcome], cluster.version ?? 'of another')
+    for (const [index, workload] of names.entries()) {
+      say(`${workload}, ${index + 1} of ${names.length}`)
+      try {
+        const { outcome, errors } = await runWorkload(run, workload)
+        failed += errors.length
+        for (const error of errors) console.error(error.message)
+        console.log(flags.json ? jsonLineOf(outcome) : textOf(outcome))
+        if (writes && outcome.systems.millrace !== undefined)
+          writeResults('bench/RESULTS.md', [outcome], cluster.version ?? 'of another')
+      } catch (error) {
+        // Its input could not be written: the others have inputs of their own.
+        failed++
+        console.error(`${workload}: ${(error as Error).message}`)
+      }
     }
   } finally {
     await closePlans()
@@ -170,7 +178,9 @@ export async function runWorkload(
     for (const [system, taken] of samples) {
       if (round === 0 && system !== 'millrace') continue
       try {
-        const sample = await plan.measure({
+        const limitMs = limitOf(plan, run, system)
+        run.say(`${workload}, round ${round} of ${run.rounds}, ${system}`)
+        const measured = plan.measure({
           cluster: run.cluster,
           system,
           workload,
@@ -181,11 +191,12 @@ export async function runWorkload(
             cacheBytes: run.cacheBytes,
             ...(run.settings && { settings: run.settings }),
           },
-          scale: { ...run.scale, limitMs: limitOf(plan, run, system) },
+          scale: { ...run.scale, limitMs },
           inputs,
           session,
           name: `${id}-${system}-${round}`,
         })
+        const sample = await ended(measured, limitMs * partsMax + marginMs)
         if (round === 0) continue
         taken.push(sample)
         if (sample.note !== undefined) notes.push(`${system}: ${sample.note}`)
@@ -217,6 +228,28 @@ export async function runWorkload(
   if (difference !== null) errors.push(new Error(`${workload}: ${difference}`))
   for (const { message } of errors) notes.push(message.split('\n')[0] ?? '')
   return { outcome, errors }
+}
+
+/** The most limits that a measurement has one after the other (filling state has four, the three guarantees three). */
+const partsMax = 4
+/** For starting, recovering, draining, reading back and checking. */
+const marginMs = 600_000
+
+/** A measurement that neither ends nor fails is failed, and its systems with it. */
+export async function ended<T>(measured: Promise<T>, limitMs: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`did not end within ${limitMs / 1_000} s`))
+      measured.catch(() => {})
+      void killAll()
+    }, limitMs)
+  })
+  try {
+    return await Promise.race([measured, late])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 const warm = new WeakSet<Cluster>()
