@@ -57,6 +57,8 @@ export async function cutGeneration(
 export type Guarantee = {
   readonly name: 'exactly_once' | 'at_least_once' | 'at_most_once'
   readonly transactional: boolean
+  /** Sending is a commit, which costs the broker more than its records do: a drained thread rests between two. */
+  readonly isPaced: boolean
   /** Input may hold open transactions of others: only exactly once must not see them. */
   readonly isolation: 'read_committed' | 'read_uncommitted'
   /** Steps 3 and 4. Resolves when the generation is committed, with where its batches went. */
@@ -79,6 +81,7 @@ export type Ahead = {
 const exactlyOnce: Guarantee = {
   name: 'exactly_once',
   transactional: true,
+  isPaced: true,
   isolation: 'read_committed',
   async send(generation, producer, identity) {
     // The positions travel beside the data; neither counts before the decision.
@@ -95,6 +98,7 @@ const exactlyOnce: Guarantee = {
 const atLeastOnce: Guarantee = {
   name: 'at_least_once',
   transactional: false,
+  isPaced: true,
   isolation: 'read_uncommitted',
   async send(generation, producer, identity) {
     // Positions move only when everything before them is safe: a crash in between replays and never skips.
@@ -108,6 +112,8 @@ const atLeastOnce: Guarantee = {
 const atMostOnce: Guarantee = {
   name: 'at_most_once',
   transactional: false,
+  // The positions are committed: nothing is left to wait for.
+  isPaced: false,
   isolation: 'read_uncommitted',
   send: (generation, producer) => producer.produce(generation.taken.batches),
   // Positions move before the records are processed: a crash skips them and never replays.

@@ -212,7 +212,7 @@ export const options = defineOptions(
       group: 'Commit',
       default: 10,
       check: duration(),
-      doc: 'Shortest time between two commits of a thread, to spare the broker. 0 takes all pacing off.',
+      doc: 'Shortest time between two commits of a thread, to spare the broker. 0 takes all pacing off. at_most_once needs none: its output goes out as soon as the input is drained.',
     },
     commitMarkersPerSecondMax: {
       group: 'Commit',

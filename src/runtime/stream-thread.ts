@@ -287,7 +287,7 @@ export class StreamThread {
     this.#pace = new CommitPace(
       {
         intervalMs: settings.commitIntervalMs,
-        minIntervalMs: settings.commitMinIntervalMs,
+        minIntervalMs: guarantee.isPaced ? settings.commitMinIntervalMs : 0,
         markersPerSecondMax: settings.commitMarkersPerSecondMax,
       },
       options.clock.now(),

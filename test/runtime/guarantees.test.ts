@@ -65,3 +65,19 @@ for (const guarantee of ['at_least_once', 'at_most_once'] as const) {
     expect([found.length, new Set(found).size]).toEqual([world.records, world.records])
   })
 }
+
+test('guarantees: at_most_once, output waits for no commit to come', async () => {
+  const text = serdes.string()
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .to('copies', { keySerde: text, valueSerde: text })
+  await using world = await World.open(topics)
+  const pace = { commitIntervalMs: 60_000, commitMinIntervalMs: 60_000 } as const
+  const app = world.app(builder.build(), { guarantee: 'at_most_once', ...pace })
+  await app.start()
+  for (let count = 1; count <= 5; count++) {
+    await world.one('k0', `${count}`)
+    await until(() => copied(world).length === count, 2_000)
+  }
+})
