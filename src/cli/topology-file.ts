@@ -10,7 +10,7 @@ import { dirname, extname, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { StreamsError } from '../base/errors.ts'
 import { isPlainObject } from '../base/options.ts'
-import { isTopology } from '../runtime/topology-module.ts'
+import { isTopology, made } from '../runtime/topology-module.ts'
 import type { Generate } from '../testing/generator.ts'
 import type { Topology } from '../topology/topology.ts'
 import { UsageError } from './exit.ts'
@@ -55,15 +55,16 @@ export async function loadTopologyFile(cwd: string, file: string, version = 0): 
     config,
     generate: (generate as Generate | undefined) ?? null,
     async topology(settings) {
-      const made: unknown = typeof exported === 'function' ? await exported(settings) : exported
-      if (!isTopology(made)) {
-        const what = made === null || made === undefined ? String(made) : `a ${typeof made}`
+      const topology: unknown =
+        typeof exported === 'function' ? await made(file, () => exported(settings)) : exported
+      if (!isTopology(topology)) {
+        const what = topology === null || topology === undefined ? String(topology) : `a ${typeof topology}`
         throw new StreamsError(
           'TOPOLOGY_INVALID',
           `${file}: its default export gives ${what}, where a topology is due: builder.build()`,
         )
       }
-      return made
+      return topology
     },
   }
 }

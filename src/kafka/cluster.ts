@@ -134,7 +134,7 @@ export class Cluster {
         failures.push(this.#orThrow(error))
       }
     }
-    const text = `no Kafka broker can be reached: ${[...new Set(failures)].join('; ')}`
+    const text = `no Kafka broker can be reached: ${[...new Set(failures)].join('; ')}; check the setting brokers, and that Kafka runs`
     if (!this.#closed) this.#options.reach.lost(text)
     throw new StreamsError('KAFKA_UNREACHABLE', text, { broker: brokers.join(',') })
   }

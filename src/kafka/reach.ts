@@ -19,7 +19,7 @@ export class Reach {
   lost(why: string): void {
     if (this.#since !== null) return
     this.#since = this.#clock.now()
-    this.#logger.warn(`${why}; trying again until one can`)
+    this.#logger.warn(`${why}; trying again`)
   }
 
   found(broker: string): void {

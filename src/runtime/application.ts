@@ -329,6 +329,12 @@ export class Millrace {
     if (this.#module !== null) this.#topology = (await loadTopologyModule(this.#module, settings)).topology
     const { topology } = this
     if (settings.optimize && !topology.optimized) throw notOptimized()
+    if (topology.graph.subtopologies.length + topology.graph.globals.length === 0) {
+      throw new StreamsError(
+        'TOPOLOGY_INVALID',
+        'the topology reads no topic: give it a source, builder.stream(...), builder.table(...) or builder.globalTable(...)',
+      )
+    }
     if (settings.requireNames) refuseGeneratedNames(topology.graph)
     const generated = generatedNames(topology.graph)
     if (generated.length > 0) {

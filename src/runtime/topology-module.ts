@@ -26,7 +26,7 @@ export async function loadTopologyModule(
     )
   }
   const exported = module.default
-  const topology = typeof exported === 'function' ? await exported(settings) : exported
+  const topology = typeof exported === 'function' ? await made(url, () => exported(settings)) : exported
   if (!isTopology(topology)) {
     throw new StreamsError(
       'TOPOLOGY_INVALID',
@@ -38,6 +38,19 @@ export async function loadTopologyModule(
     topology,
     config:
       typeof config === 'object' && config !== null ? (config as Readonly<Record<string, unknown>>) : {},
+  }
+}
+
+/** What the module's function makes; where it throws, the error says whose function that was. */
+export async function made(what: string, make: () => unknown): Promise<unknown> {
+  try {
+    return await make()
+  } catch (cause) {
+    if (cause instanceof StreamsError) throw cause
+    const message = cause instanceof Error ? cause.message : String(cause)
+    throw new StreamsError('TOPOLOGY_INVALID', `${what}: its default export, a function, threw: ${message}`, {
+      cause,
+    })
   }
 }
 

@@ -86,6 +86,14 @@ describe('cli: how it is called', () => {
       err: expect.stringContaining('its default export gives a number'),
     })
   })
+
+  test('cli: a topology function that throws, the error names the file and the reason', async () => {
+    await file('throwing.ts', "export default () => { throw new Error('no such region') }\n")
+    expect(await command('describe throwing.ts', { cwd: folder })).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('throwing.ts: its default export, a function, threw: no such region'),
+    })
+  })
 })
 
 describe('cli: describe', () => {

@@ -35,6 +35,14 @@ test('start: optimize with a topology that was built without it is refused with 
   expect(named('counts').build({ optimize: [] }).optimized).toBe(false)
 })
 
+test('start: a topology that reads nothing is refused, and does not wait for Kafka', async () => {
+  const config = { applicationId: 'app', brokers: ['127.0.0.1:1'], logger: silentLogger }
+  await expect(new Millrace(new StreamsBuilder().build(), config).start()).rejects.toMatchObject({
+    code: 'TOPOLOGY_INVALID',
+    message: expect.stringContaining('reads no topic'),
+  })
+})
+
 test('start: generated names of state are warned of once, given ones are not', async () => {
   await using world = await World.open({ events: 2 })
   const warnings: string[] = []
