@@ -86,7 +86,7 @@ export class ByteWriter {
     if (length < longWordMin) {
       for (let from = start; from < end; from++) buffer[at++] = source[from] as number
     } else {
-      buffer.set(source.subarray(start, end), at)
+      buffer.set(length === source.length ? source : source.subarray(start, end), at)
     }
     this.position += length
   }

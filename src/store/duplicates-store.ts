@@ -84,6 +84,8 @@ export class DuplicateEntries extends StateStore implements WindowStore {
   #clearedSegment = 0
   /** Entries that were let go though they can be read: what was read of the engine meanwhile may lack them. */
   #evictions = 0
+  /** Readings that were begun again after such an eviction: until they are through, nothing is let go. */
+  #repeated = 0
 
   // Marks in the log, each at or after the one before.
   #persistedEnd = 0
@@ -296,7 +298,7 @@ export class DuplicateEntries extends StateStore implements WindowStore {
   }
 
   override trim(bytes: number): void {
-    if (this.pinned) return
+    if (this.pinned || this.#repeated > 0) return
     const { tally } = this.services
     const until = tally.cached - bytes
     this.#dropEmptyLists()
@@ -328,10 +330,19 @@ export class DuplicateEntries extends StateStore implements WindowStore {
       : this.#fetch(key, id, low, to, order)
   }
 
-  #fetch(key: unknown, id: unknown, from: number, to: number, order: Order): MaybePromise<readonly Entry[]> {
+  #fetch(
+    key: unknown,
+    id: unknown,
+    from: number,
+    to: number,
+    order: Order,
+    isAgain = false,
+  ): MaybePromise<readonly Entry[]> {
     const list = this.#lists.get(id)
     if (from < (list === undefined ? this.#floor : list.floor)) {
-      return chain(this.#loadKey(key, id, from), () => this.#fetch(key, id, from, to, order))
+      const load = () =>
+        chain(this.#loadKey(key, id, from), () => this.#fetch(key, id, from, to, order, true))
+      return isAgain ? this.#repeat(load) : load()
     }
     if (list === undefined || list.isEmpty) return none
     const { times, mask } = this.#log
@@ -349,6 +360,27 @@ export class DuplicateEntries extends StateStore implements WindowStore {
     if (found === null) return none
     if (order === 'backward') found.reverse()
     return waits ? Promise.all(found) : (found as Entry[])
+  }
+
+  /**
+   * What was read may leave memory before it is used, or make the reading void. Once: the second time nothing leaves. Not
+   * the first time, too, or a task that reads for each record would never make room.
+   */
+  #repeat<T>(read: () => MaybePromise<T>): MaybePromise<T> {
+    this.#repeated++
+    const done = () => {
+      this.#repeated--
+    }
+    let result: MaybePromise<T>
+    try {
+      result = read()
+    } catch (error) {
+      done()
+      throw error
+    }
+    if (isPromise(result)) return result.finally(done)
+    done()
+    return result
   }
 
   #read(list: KeyList, id: number): MaybePromise<Entry> {
@@ -397,11 +429,15 @@ export class DuplicateEntries extends StateStore implements WindowStore {
     from: number,
     to: number,
     order: Order,
+    isAgain = false,
   ): MaybePromise<readonly Entry[]> {
     const low = Math.max(from, this.#segments.visibleFrom(this.notes.observedTime))
     if (low > to) return none
-    if (low < this.#floor)
-      return chain(this.#loadTimes(low), () => this.#fetchLists(lowKey, highKey, from, to, order))
+    if (low < this.#floor) {
+      const load = () =>
+        chain(this.#loadTimes(low), () => this.#fetchLists(lowKey, highKey, from, to, order, true))
+      return isAgain ? this.#repeat(load) : load()
+    }
     const { times, sequences, mask } = this.#log
     const found: { readonly list: KeyList; readonly id: number }[] = []
     for (const list of this.#lists.values()) {
@@ -496,7 +532,7 @@ export class DuplicateEntries extends StateStore implements WindowStore {
 
   /**
    * Puts rows that were read where they are not yet, then says so. Where room was made meanwhile, what left may be
-   * neither in memory nor among the rows: then nothing is said, and whoever asked reads again.
+   * neither in memory nor among the rows: then nothing is said, and whoever asked reads again, see `#repeat`.
    */
   #enterAll(reading: MaybePromise<void>, found: Found[], know: () => void): MaybePromise<void> {
     const evictions = this.#evictions

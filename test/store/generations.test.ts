@@ -430,6 +430,44 @@ test.each(['of its key', 'of all'])(
   },
 )
 
+test.each([
+  { what: 'a key', fetch: (store: WindowStore) => store.fetch('a', 0, 100) },
+  { what: 'all keys', fetch: (store: WindowStore) => store.fetchAll(0, 100) },
+])(
+  'generations: duplicates of $what, evicted over and over while they are read, are read twice at most',
+  async ({ fetch }) => {
+    const { state, disk, logs } = await open(window('s', { retainDuplicates: true }))
+    const store = state.store('s') as WindowStore
+    for (const value of [1, 2, 3]) await store.append('a', value * 10, value, noHeaders)
+    await logs.commitAll(state)
+    await state.persist()
+    state.trim(0)
+    let reads = 0
+    disk.wait = async () => {
+      reads++
+    }
+    let isOver = false
+    const trimming = (async () => {
+      for (let turn = 0; turn < 2_000 && !isOver; turn++) {
+        state.trim(0)
+        await null
+      }
+    })()
+    expect((await fetch(store)).map(({ value }) => value)).toEqual([1, 2, 3])
+    isOver = true
+    await trimming
+    expect(reads).toBeGreaterThan(0)
+    expect(reads).toBeLessThan(10)
+    // Room is made again.
+    await store.append('b', 40, 4, noHeaders)
+    await logs.commitAll(state)
+    await state.persist()
+    state.trim(0)
+    state.trim(0)
+    expect(state.cachedBytes).toBe(0)
+  },
+)
+
 test('generations: a version that only an undone step put out of the history is still part of it', async () => {
   const { state, logs, reopen } = await open(versioned('s'))
   const store = state.store('s') as VersionedStore
