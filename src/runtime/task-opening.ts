@@ -14,7 +14,7 @@ import type { Subtopology, TopologyGraph } from '../topology/topology.ts'
 import type { Hooks } from './hooks.ts'
 import type { Progress } from './progress.ts'
 import type { Changelog, Restorer } from './restore.ts'
-import { outlived } from './state-age.ts'
+import { isUntouched, outlived } from './state-age.ts'
 import type { TaskAssignment, ThreadOwner } from './stream-thread.ts'
 import { Task, type TaskInput, type TaskSettings } from './task.ts'
 
@@ -196,7 +196,7 @@ export class TaskOpening {
       }
       const ageMs = persistedAt === null ? 0 : clock.now() - persistedAt
       const keptMs = await outlived(client.admin, topic, ageMs)
-      if (keptMs !== null) {
+      if (keptMs !== null && !(await isUntouched(client, { topic, partition }, offset))) {
         throw new StreamsError(
           'RESTORE_FAILED',
           `task ${task}, store ${store}: the local state is ${Math.round(ageMs / 1000)} s old, and ${topic} keeps tombstones for ${Math.round(keptMs / 1000)} s`,

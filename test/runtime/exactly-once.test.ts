@@ -187,35 +187,49 @@ test('local state: of a changelog that was deleted and made anew, it is dropped 
   await until(() => world.counts().get('k0') === 1_001)
 })
 
-test('local state: older than the changelog keeps tombstones, it is dropped and restored whole', async () => {
-  await using world = await World.open()
-  await countedOnce(world, tallyTopology(), 70)
-  const { offset } = (
-    await world.client.admin.offsets([{ topic: changelog, partition: 0 }], 'latest', 'read_uncommitted')
-  )[0] as { offset: number }
-  const past = { ...systemClock, now: () => Date.now() - 2 * 86_400_000 }
-  const state = await openTaskState({
-    application: applicationId,
-    taskId: '0_0',
-    stateDir: world.stateDir,
-    stores: specsOf(tallyTopology()),
-    context: { changelogTopic: () => changelog, drop: () => {} },
-    cacheBytesMax: 0,
-    clock: past,
-  })
-  await state.restore('counts', [], offset)
-  await state.close('clean')
-  const starts: RestoreProgress[] = []
-  const app = world.app(
-    tallyTopology(),
-    {},
-    { restore: (progress) => void (progress.phase === 'start' && starts.push(progress)) },
-  )
-  await app.start()
-  expect(starts.filter(({ task }) => task === '0_0').map(({ startOffset }) => startOffset)).toEqual([0])
-  await world.input(70)
-  await world.settled('keys')
-})
+test.each([
+  { written: 'nothing', records: [], isKept: true },
+  { written: 'a value', records: [['other', int64(1)] as const], isKept: false },
+])(
+  'local state: older than the changelog keeps tombstones and $written was written since, it is kept: $isKept',
+  async ({ records, isKept }) => {
+    await using world = await World.open()
+    await countedOnce(world, tallyTopology(), 70)
+    const { offset } = (
+      await world.client.admin.offsets([{ topic: changelog, partition: 0 }], 'latest', 'read_uncommitted')
+    )[0] as { offset: number }
+    if (records.length > 0) {
+      const stranger = await world.stranger()
+      await stranger.produce([outgoing(changelog, 0, records)])
+      await stranger.close()
+    }
+    const past = { ...systemClock, now: () => Date.now() - 2 * 86_400_000 }
+    const state = await openTaskState({
+      application: applicationId,
+      taskId: '0_0',
+      stateDir: world.stateDir,
+      stores: specsOf(tallyTopology()),
+      context: { changelogTopic: () => changelog, drop: () => {} },
+      cacheBytesMax: 0,
+      clock: past,
+    })
+    // Where a last record's successor is: the marker of its transaction.
+    await state.restore('counts', [], isKept ? offset - 1 : offset)
+    await state.close('clean')
+    const starts: RestoreProgress[] = []
+    const app = world.app(
+      tallyTopology(),
+      {},
+      { restore: (progress) => void (progress.phase === 'start' && starts.push(progress)) },
+    )
+    await app.start()
+    expect(starts.filter(({ task }) => task === '0_0').map(({ startOffset }) => startOffset)).toEqual([
+      isKept ? offset - 1 : 0,
+    ])
+    await world.input(70)
+    await world.settled('keys')
+  },
+)
 
 test.each([
   ['beyond its end', 10, 3, 0],
