@@ -255,7 +255,7 @@ export const options = defineOptions(
     },
     fetchBufferBytes: {
       group: 'Reading',
-      default: 16_777_216,
+      default: 8_388_608,
       check: bytes({ min: 1_048_576 }),
       java: ['fetch.max.bytes', 'buffered.records.per.partition'],
       doc: 'Fetched bytes that wait to be processed, per thread. At this bound nothing more is asked for.',
