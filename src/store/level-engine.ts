@@ -17,6 +17,8 @@ export type LevelOptions = {
 const chunkRows = 512
 const bytesMin = 256 * 1024
 const openFilesMax = 64
+const spareBatchesMax = 2
+const spareBytesMax = 8 * 1024 * 1024
 
 /** Properties of RocksDB that are numbers, without their prefix `rocksdb.`. */
 export const rocksFigures = [
@@ -56,11 +58,18 @@ type ChainedBatch = {
   put(key: Buffer, value: Buffer): unknown
   del(key: Buffer): unknown
 }
+// Without the underscore a batch can be written once.
+type RocksBatch = {
+  _put(key: Buffer, value: Buffer): void
+  _del(key: Buffer): void
+  _clear(): void
+  _write(options: object, callback: Callback): void
+}
 type RocksDb = {
   open(options: object, callback: Callback): void
   close(callback: Callback): void
   getMany(keys: readonly Buffer[], options: object, callback: Callback<(Buffer | undefined)[]>): void
-  batch(): ChainedBatch & { write(options: object, callback: Callback): void }
+  batch(): RocksBatch
   iterator(options: object): RocksIterator
   clear(options: object, callback: Callback): void
   getProperty(name: string): string
@@ -106,6 +115,8 @@ async function openRocks({ folder, bytesMax }: LevelOptions): Promise<Engine> {
     call((done) => db.open({ createIfMissing: true, ...sizes(bytesMax) }, done)),
   )
   let closed = false
+  // The collector does not know how large they are: left to it, they lie around by the gigabyte.
+  const spare: RocksBatch[] = []
   return {
     name: 'rocksdb',
     getMany: (keys) =>
@@ -130,13 +141,27 @@ async function openRocks({ folder, bytesMax }: LevelOptions): Promise<Engine> {
       }
     },
     batch() {
-      const batch = db.batch()
-      return levelBatch(batch, () =>
-        guard(
+      const batch = spare.pop() ?? db.batch()
+      let bytes = 0
+      const to: ChainedBatch = {
+        put(key, value) {
+          bytes += key.length + value.length
+          batch._put(key, value)
+        },
+        del(key) {
+          bytes += key.length
+          batch._del(key)
+        },
+      }
+      return levelBatch(to, async () => {
+        await guard(
           'write',
-          call((done) => batch.write({}, done)),
-        ),
-      )
+          call((done) => batch._write({}, done)),
+        )
+        // Cleared, it keeps its memory.
+        batch._clear()
+        if (bytes <= spareBytesMax && spare.length < spareBatchesMax) spare.push(batch)
+      })
     },
     clear: (from, to) =>
       guard(
