@@ -53,7 +53,7 @@ import {
 import { tableAggregate } from './table-aggregate.ts'
 import { joinedView, tableJoin } from './table-join.ts'
 import { computedView, storeView, suppressedView } from './view.ts'
-import { firstStart, windowAggregate } from './window-aggregate.ts'
+import { firstStart, looksAhead, windowAggregate } from './window-aggregate.ts'
 
 export function bindSubtopology(
   graph: TopologyGraph,
@@ -557,7 +557,7 @@ class Binding {
       }
       case 'window-aggregate': {
         const { windows } = node
-        if (windows.kind !== 'time') return null
+        if (windows.kind !== 'time' || !looksAhead(windows)) return null
         const store = storeOf(this.#context, node, node.stores[0], 'window')
         const { sizeMs, advanceMs } = windows
         return (key, timestamp) => {

@@ -15,6 +15,9 @@ import type { Run, TaskContext } from './run.ts'
 import { snapshotBy } from './snapshot.ts'
 import { flushWindow, storeOf, update } from './stores.ts'
 
+/** A record's windows are looked ahead for one by one up to so many; more are read as what they are, a range. */
+const windowsAheadMax = 16
+
 export function windowAggregate(node: WindowAggregateNode, next: Run, context: TaskContext): Run {
   const { name, windows, sendOld } = node
   const store = storeOf(context, node, node.stores[0], 'window')
@@ -28,6 +31,7 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
   const graceMs = windows.kind === 'unlimited' ? 0 : windows.graceMs
   const tumbling = windows.kind === 'time' && windows.sizeMs === windows.advanceMs
   const sizeMs = windows.kind === 'unlimited' ? endOfTime : windows.sizeMs
+  const isAhead = looksAhead(windows)
   let observed = -1
   // A function threw: the record's other windows are left alone.
   let halted = false
@@ -109,7 +113,10 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
       return into(lastStart, lastEnd, key, value, timestamp, headers)
     }
     if (windows.kind === 'time') {
-      return hop(firstStart(timestamp, sizeMs, windows.advanceMs), key, value, timestamp, headers)
+      const from = firstStart(timestamp, sizeMs, windows.advanceMs)
+      const loading = isAhead ? null : store.fetch(key, from, timestamp)
+      if (isPromise(loading)) return loading.then(() => hop(from, key, value, timestamp, headers))
+      return hop(from, key, value, timestamp, headers)
     }
     if (windows.kind === 'unlimited') {
       if (timestamp >= windows.startMs)
@@ -143,6 +150,11 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
     if (waiting !== undefined) return waiting.then(() => emit(headers))
     return emit(headers)
   }
+}
+
+/** Whether a whole chunk's windows are asked for before its first record. */
+export function looksAhead(windows: WindowAggregateNode['windows']): boolean {
+  return windows.kind === 'time' && windows.sizeMs <= windowsAheadMax * windows.advanceMs
 }
 
 /** The earliest window of a time: starts are multiples of the advance, never negative. */

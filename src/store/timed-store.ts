@@ -594,9 +594,9 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     const readSegments = (segment: number): MaybePromise<void> => {
       for (let at = segment; at <= last; at++) {
         const prefix = Buffer.concat([this.#segmentKey(at), keyBytes])
-        const low = Buffer.alloc(8)
-        low.writeBigInt64BE(BigInt(Math.max(0, Math.trunc(Math.min(from, Number.MAX_SAFE_INTEGER)))))
-        const scan = this.services.engine.scan(Buffer.concat([prefix, low]), successor(prefix))
+        // From the floor on everything is in memory.
+        const end = at === last && floor <= Number.MAX_SAFE_INTEGER ? keyAt(prefix, floor) : successor(prefix)
+        const scan = this.services.engine.scan(keyAt(prefix, from), end)
         const length = prefix.length + 8 + this.discriminatorBytes
         const waiting = drain(scan.next.bind(scan), scan.close.bind(scan), (row) => {
           // Longer keys that begin with this one lie in between.
@@ -768,6 +768,14 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     if (this.cached) this.touch(live, headers)
     return true
   }
+}
+
+/** The first key from a time on. */
+function keyAt(prefix: Buffer, time: number): Buffer {
+  const key = Buffer.allocUnsafe(prefix.length + 8)
+  prefix.copy(key)
+  key.writeBigInt64BE(BigInt(Math.max(0, Math.trunc(Math.min(time, Number.MAX_SAFE_INTEGER)))), prefix.length)
+  return key
 }
 
 export const none: readonly Entry[] = Object.freeze([])

@@ -513,6 +513,33 @@ test('generations: windows wanted ahead are read with one request', async () => 
   expect(reads).toBe(1)
 })
 
+test('generations: windows of a key that were read as a range are in memory, each of them, also those that are not', async () => {
+  const { state, logs, disk } = await open(window('s'))
+  const store = state.store('s') as WindowStore
+  for (let start = 0; start < 50; start += 10) store.set(await store.entry('a', start), start, 50, noHeaders)
+  await logs.commitAll(state)
+  await state.persist()
+  state.trim(0)
+  state.trim(0)
+  // The latest is in memory again, newer than on disk.
+  store.set(await store.entry('a', 40), 'new', 51, noHeaders)
+  let reads = 0
+  disk.wait = async () => {
+    reads++
+  }
+  const values = (await store.fetch('a', 5, 45)).map(({ value }) => value)
+  expect(values).toEqual([10, 20, 30, 'new'])
+  expect((await store.fetch('b', 5, 45)).length).toBe(0)
+  const before = reads
+  expect(before).toBeGreaterThan(0)
+  for (const start of [10, 20, 25, 30, 45]) {
+    expect((store.entry('a', start) as Entry).value).toBe(start % 10 === 0 ? start : null)
+    expect((store.entry('b', start) as Entry).value).toBe(null)
+  }
+  expect((store.entry('a', 40) as Entry).value).toBe('new')
+  expect(reads).toBe(before)
+})
+
 test('generations: a store is wiped alone, the others go on', async () => {
   const { state, logs, reopen } = await open(table, keyValue('other'))
   const store = state.store('s') as KeyValueStore
