@@ -31,6 +31,11 @@ type Asked = {
 }
 
 const watchIntervalMs = 250
+/**
+ * Half of what V8 takes by itself: what a thread allocates dies at once or lives for seconds, and in both cases more
+ * room saves no copying. A `--max-semi-space-size` of the process still decides.
+ */
+const maxYoungGenerationSizeMb = 24
 
 type Waiting = { readonly resolve: () => void; readonly reject: (error: StreamsError) => void }
 
@@ -66,6 +71,7 @@ export class WorkerThread implements ThreadHandle {
     this.#worker = startWorker(workerFile, {
       name: start.name,
       workerData: { ...start, progress: this.#progress.shared } satisfies WorkerStart,
+      resourceLimits: { maxYoungGenerationSizeMb },
     })
     this.#watch = setInterval(() => this.#look(), watchIntervalMs)
     this.#watch.unref()
