@@ -216,7 +216,9 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
       const { entries } = bucket
       const index = this.#position(entries, this.timeOf(entry), this.discriminatorOf(entry))
       assert(entries[index] === entry, `${this.name}: an attached entry is in its bucket`)
-      entries.splice(index, 1)
+      // The oldest goes first, mostly, and of many: `splice` would move the rest.
+      if (index === 0) entries.shift()
+      else entries.splice(index, 1)
       if (bucket.latest === entry) bucket.latest = entries[entries.length - 1]
       // What an empty one knows can be read again.
       if (entries.length === 0) this.#buckets.delete(entry.id)
