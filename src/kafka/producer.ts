@@ -7,8 +7,8 @@
  * in a transaction, everything until `init`.
  *
  * A transaction costs AddPartitionsToTxn for what it writes first, AddOffsetsToTxn and TxnOffsetCommit for its
- * positions, EndTxn for its end. The first two may be announced ahead of the data. Coordinators and leaders are asked on connections of their own, so that none waits
- * behind a batch that is being replicated.
+ * positions, EndTxn for its end. The first two may be announced ahead of the data. Coordinators and leaders are asked on
+ * connections of their own, so that none waits behind a batch that is being replicated.
  */
 import { assert } from '../base/assert.ts'
 import { type Clock, sleep, type Timer } from '../base/clock.ts'

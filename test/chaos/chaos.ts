@@ -16,6 +16,7 @@ import { connect, type FetchedChunk, type KafkaClient, type TopicPartition } fro
 import { BatchBuilder } from '../../src/wire/batch-builder.ts'
 import { partitionFor } from '../../src/wire/murmur2.ts'
 import { BatchCursor } from '../../src/wire/record-batch.ts'
+import { drawFrom, scattered } from '../wire/draw.ts'
 import { compile } from './compile.ts'
 import { joinMs, windowMs } from './windows.ts'
 
@@ -70,17 +71,6 @@ const sessionMs = 6_000
  */
 const restMs = 2 * sessionMs
 
-/** Small, seeded, good enough to choose victims with. */
-function random(seed: number): () => number {
-  let state = (seed * 2654435761) >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
-  }
-}
-
 /** What the output must say. */
 class Model {
   readonly counts = new Map<string, number>()
@@ -115,7 +105,7 @@ function bump(map: Map<string, number>, key: string): void {
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
   const { seed, brokers, say = () => {} } = options
-  const next = random(seed)
+  const next = drawFrom(scattered(seed))
   const applicationId = `chaos-${seed}-${Date.now()}`
   const folder = await mkdtemp(join(tmpdir(), 'millrace-chaos-'))
   const compiled = await compile(['test/chaos/app.ts', 'test/chaos/topology.ts', 'src/runtime/worker.ts'])

@@ -4,7 +4,7 @@ import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import type { Millrace } from '../../src/runtime/application.ts'
 import { serdes } from '../../src/serde/serdes.ts'
 import type { Topology } from '../../src/topology/topology.ts'
-import { until, World } from './scenario.ts'
+import { hold, until, World } from './scenario.ts'
 
 const text = serdes.string()
 
@@ -50,19 +50,9 @@ for (const uncaughtHandler of ['shutdown-client', 'replace-thread'] as const) {
     })
     await one.start()
     // A commit hangs, a record fails behind it, and while the thread waits for the commit a second copy joins.
-    let release: () => void = () => {}
-    const decided = new Promise<void>((resolve) => {
-      release = resolve
-    })
-    let held = 0
-    const holding = world.kafka.intercept('endTxn', async ({ clientId }) => {
-      if (clientId !== 'one') return undefined
-      held++
-      await decided
-      return undefined
-    })
+    using commit = hold(world, 'endTxn', 'one', 'pass')
     await world.one('a', 'good')
-    await until(() => held > 0)
+    await until(() => commit.held > 0)
     await world.one('a', 'bad')
     let synced = 0
     using _syncs = world.kafka.intercept('syncGroup', ({ clientId }) => {
@@ -74,8 +64,7 @@ for (const uncaughtHandler of ['shutdown-client', 'replace-thread'] as const) {
     await until(() => synced > 0)
     await new Promise((resolve) => setTimeout(resolve, 100))
     bad = uncaughtHandler === 'shutdown-client'
-    release()
-    holding.remove()
+    commit.release()
     if (uncaughtHandler === 'shutdown-client') await until(() => one.state === 'error')
     await started
     await world.one('a', 'last')

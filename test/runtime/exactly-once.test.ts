@@ -10,13 +10,11 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import type { StreamsError } from '../../src/base/errors.ts'
-import { silentLogger } from '../../src/base/logger.ts'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import { tumbling } from '../../src/dsl/windows.ts'
 import type { Millrace } from '../../src/runtime/application.ts'
 import type { RestoreProgress } from '../../src/runtime/hooks.ts'
 import type { Config } from '../../src/runtime/options.ts'
-import { Restorer } from '../../src/runtime/restore.ts'
 import { json } from '../../src/serde/json.ts'
 import { serdes } from '../../src/serde/serdes.ts'
 import { MemoryDisk } from '../../src/store/memory-engine.ts'
@@ -26,6 +24,7 @@ import type { Topology } from '../../src/topology/topology.ts'
 import {
   applicationId,
   countTopology,
+  hold,
   outgoing,
   repartitionedTopology,
   tallyTopology,
@@ -257,17 +256,7 @@ test.each([
       new MemoryDisk(),
     )
     await state.restore('counts', [], at)
-    const restorer = new Restorer({
-      client: world.client,
-      purpose: 'restore',
-      isolation: 'read_committed',
-      bufferBytesMax: 1 << 20,
-      partitionBytesMax: 1 << 20,
-      batchBytesMax: 1 << 20,
-      clock: systemClock,
-      logger: silentLogger,
-      hooks: {},
-    })
+    const restorer = world.restorer('read_committed')
     await expect(
       restorer.restore('0_0', state, [{ topic: 'log', partition: 0, store: 'counts', limit: null }]),
     ).rejects.toMatchObject({ code: 'RESTORE_FAILED', verdict: 'restore' })
@@ -280,33 +269,6 @@ test.each([
 
 /** Everything is processed, and nothing is committed but by need: at a revocation, at the end. */
 const seldom = { commitIntervalMs: 60_000, commitMinIntervalMs: 60_000 } as const
-
-/** Holds requests of an API back, of these clients, until `release`, which drops them. */
-function hold(world: World, api: 'endTxn' | 'heartbeat', clientId: string) {
-  let release: () => void = () => undefined
-  const released = new Promise<void>((resolve) => {
-    release = resolve
-  })
-  let held = 0
-  const interception = world.kafka.intercept(api, async (request) => {
-    if (request.clientId !== clientId) return undefined
-    held++
-    await released
-    return 'drop'
-  })
-  return {
-    get held() {
-      return held
-    },
-    release() {
-      interception.remove()
-      release()
-    },
-    [Symbol.dispose]() {
-      this.release()
-    },
-  }
-}
 
 function running(app: Millrace): string[] {
   return app

@@ -56,18 +56,24 @@ test('outage: closed while it waits for Kafka, it ends at once and quietly', asy
   await world.kafka.acceptConnections()
 })
 
-test('outage: the group is silent for longer than a session and has not given up the copy, no task moves', async () => {
-  await using world = await World.open()
+/** An application whose heartbeats went without an answer for a session, and the member that it was before. */
+async function silenced(world: World, heartbeats: 'lose' | 'drop') {
   await world.input(100)
   const { lines, logger } = recorder()
   const app = world.app(countTopology(), { logger, sessionTimeoutMs: 1_000, heartbeatIntervalMs: 100 })
   await app.start()
   await world.settled()
   const before = app.status().member
-  // The heartbeats arrive, so the session lasts; the answers are lost.
-  const silence = world.kafka.intercept('heartbeat', () => 'lose')
+  const silence = world.kafka.intercept('heartbeat', () => heartbeats)
   await until(() => loud(lines).some((message) => message.includes('has not answered for a session')))
   silence.remove()
+  return { app, lines, before }
+}
+
+test('outage: the group is silent for longer than a session and has not given up the copy, no task moves', async () => {
+  await using world = await World.open()
+  // The heartbeats arrive, so the session lasts; the answers are lost.
+  const { app, lines, before } = await silenced(world, 'lose')
   await world.input(100)
   await world.settled()
   expect(app.status().member).toEqual(before)
@@ -76,15 +82,7 @@ test('outage: the group is silent for longer than a session and has not given up
 
 test('outage: the group has given up the copy meanwhile, it begins anew', async () => {
   await using world = await World.open()
-  await world.input(100)
-  const { lines, logger } = recorder()
-  const app = world.app(countTopology(), { logger, sessionTimeoutMs: 1_000, heartbeatIntervalMs: 100 })
-  await app.start()
-  await world.settled()
-  const before = app.status().member
-  const silence = world.kafka.intercept('heartbeat', () => 'drop')
-  await until(() => loud(lines).some((message) => message.includes('has not answered for a session')))
-  silence.remove()
+  const { app, lines, before } = await silenced(world, 'drop')
   await until(() => loud(lines).some((message) => message.includes('goes on without this member')))
   await world.input(100)
   await world.settled()

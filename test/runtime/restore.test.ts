@@ -1,9 +1,6 @@
 /** Reading changelogs into the stores of a task, where one of them fails. */
 import { expect, test } from 'vitest'
-import { systemClock } from '../../src/base/clock.ts'
 import { StreamsError } from '../../src/base/errors.ts'
-import { silentLogger } from '../../src/base/logger.ts'
-import { Restorer } from '../../src/runtime/restore.ts'
 import type { TaskState } from '../../src/store/contract.ts'
 import { outgoing, World } from './scenario.ts'
 
@@ -11,17 +8,7 @@ test('restore: one store fails while another is being written, nothing more is a
   await using world = await World.open({ good: 1, bad: 1 })
   const producer = await world.stranger()
   await producer.produce([outgoing('good', 0, [['a', '1']]), outgoing('bad', 0, [['b', '2']])])
-  const restorer = new Restorer({
-    client: world.client,
-    purpose: 'restore',
-    isolation: 'read_uncommitted',
-    bufferBytesMax: 1 << 20,
-    partitionBytesMax: 1 << 20,
-    batchBytesMax: 1 << 20,
-    clock: systemClock,
-    logger: silentLogger,
-    hooks: {},
-  })
+  const restorer = world.restorer('read_uncommitted')
   const changelogs = ['good', 'bad'].map((topic) => ({ store: topic, topic, partition: 0, limit: null }))
   let isWriting: () => void = () => {}
   const writing = new Promise<void>((resolve) => {

@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { systemClock } from '../../src/base/clock.ts'
 import { noHeaders } from '../../src/base/headers.ts'
 import { type Logger, silentLogger } from '../../src/base/logger.ts'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
@@ -10,6 +11,7 @@ import { connect, type KafkaClient, type OutgoingBatch, type Producer } from '..
 import { Millrace } from '../../src/runtime/application.ts'
 import type { Hooks } from '../../src/runtime/hooks.ts'
 import type { Config } from '../../src/runtime/options.ts'
+import { Restorer } from '../../src/runtime/restore.ts'
 import { serdes } from '../../src/serde/serdes.ts'
 import { EmbeddedKafka } from '../../src/testing/embedded-kafka.ts'
 import type { Topology } from '../../src/topology/topology.ts'
@@ -116,6 +118,20 @@ export class World {
 
   get client(): KafkaClient {
     return this.#client
+  }
+
+  restorer(isolation: 'read_committed' | 'read_uncommitted'): Restorer {
+    return new Restorer({
+      client: this.#client,
+      purpose: 'restore',
+      isolation,
+      bufferBytesMax: 1 << 20,
+      partitionBytesMax: 1 << 20,
+      batchBytesMax: 1 << 20,
+      clock: systemClock,
+      logger: silentLogger,
+      hooks: {},
+    })
   }
 
   /** A producer of somebody else's; transactional where it has an id. */
@@ -287,4 +303,36 @@ export function recorder(): { readonly lines: Line[]; readonly logger: Logger } 
     child: () => logger,
   }
   return { lines, logger }
+}
+
+/** Holds requests of an API back, of these clients, until `release`, which drops them or lets them pass. */
+export function hold(
+  world: World,
+  api: 'endTxn' | 'heartbeat',
+  clientId: string,
+  released: 'drop' | 'pass' = 'drop',
+) {
+  let release: () => void = () => undefined
+  const decided = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  let held = 0
+  const interception = world.kafka.intercept(api, async (request) => {
+    if (request.clientId !== clientId) return undefined
+    held++
+    await decided
+    return released === 'drop' ? released : undefined
+  })
+  return {
+    get held() {
+      return held
+    },
+    release() {
+      interception.remove()
+      release()
+    },
+    [Symbol.dispose]() {
+      this.release()
+    },
+  }
 }

@@ -5,6 +5,7 @@
 import { expect, test } from 'vitest'
 import type { ApiName, Reaction } from '../../src/broker/faults.ts'
 import type { Millrace } from '../../src/runtime/application.ts'
+import { drawFrom, scattered } from '../wire/draw.ts'
 import { repartitionedTopology, until, World } from './scenario.ts'
 
 const seeds = process.env['SOAK_SEED'] === undefined ? [1, 2] : [Number(process.env['SOAK_SEED'])]
@@ -36,20 +37,9 @@ const refusals = {
 } as const satisfies { readonly [api in ApiName]?: readonly string[] }
 const apis = Object.keys(refusals) as (keyof typeof refusals)[]
 
-/** Small, seeded, good enough to choose with. */
-function random(seed: number): () => number {
-  let state = (seed * 2654435761) >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
-  }
-}
-
 for (const seed of seeds) {
   test(`soak: copies come, go and pause under faults of seed ${seed}, all is counted once`, async () => {
-    const next = random(seed)
+    const next = drawFrom(scattered(seed))
     const below = (count: number) => Math.floor(next() * count)
     const pick = <T>(from: readonly T[]): T => from[below(from.length)] as T
     await using world = await World.open({ events: 4, counts: 2 })

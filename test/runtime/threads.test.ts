@@ -10,7 +10,7 @@ import type { Millrace } from '../../src/runtime/application.ts'
 import type { Hooks } from '../../src/runtime/hooks.ts'
 import type { Config } from '../../src/runtime/options.ts'
 import { compile } from '../chaos/compile.ts'
-import { until, World } from './scenario.ts'
+import { hold, until, World } from './scenario.ts'
 
 let folder = ''
 let module: URL
@@ -125,25 +125,14 @@ test('watchdog: a thread that is ended in the middle of a commit is fenced, nobo
     await running(world, { maxPollIntervalMs: 1_000, transactionTimeoutMs: 60_000 })
     await world.input(100)
     await world.settled()
-    let release: () => void = () => undefined
-    const released = new Promise<void>((resolve) => {
-      release = resolve
-    })
-    let held = 0
-    const commits = world.kafka.intercept('endTxn', async ({ clientId }) => {
-      if (clientId !== 'app') return undefined
-      held++
-      await released
-      return 'drop'
-    })
+    using commits = hold(world, 'endTxn', 'app')
     await world.input(100)
-    await until(() => held === 2)
+    await until(() => commits.held === 2)
     lines.length = 0
     await world.one('k0', 'loop for ever')
     delete process.env['TRAP']
     await until(() => lines.some((line) => line.includes('is on one record for more than')))
-    commits.remove()
-    release()
+    commits.release()
     await world.input(100)
     await world.settled('windows', 20_000)
   } finally {

@@ -16,6 +16,11 @@ export function drawFrom(seed: number): Draw {
   }
 }
 
+/** Seeds that are counted up, far from each other. */
+export function scattered(seed: number): number {
+  return (seed * 2654435761) >>> 0
+}
+
 export function pick<T>(draw: Draw, values: readonly T[]): T {
   return values[Math.floor(draw() * values.length)] as T
 }
