@@ -54,6 +54,12 @@ function takeover(events: string, table: string, output: string) {
   return builder.build()
 }
 
+/**
+ * A window's start, and lately: the changelogs of windows expire by the broker's clock, so what happened long ago
+ * would be deleted from them within seconds, and nothing left to continue from.
+ */
+const begin = Math.floor(Date.now() / 10_000) * 10_000
+
 class World {
   readonly id = `takeover-${randomUUID().slice(0, 8)}`
   readonly events = `${this.id}-events`
@@ -84,7 +90,7 @@ class World {
     )
     await world.write(
       world.table,
-      [0, 1, 2, 3].map((key) => [key, `name${key}`, 1_000] as const),
+      [0, 1, 2, 3].map((key) => [key, `name${key}`, begin] as const),
     )
     return world
   }
@@ -108,7 +114,7 @@ class World {
     for (let index = 0; index < count; index++) {
       const number = this.#written++
       const key = number % 4
-      const time = 1_000_000 + number * 400
+      const time = begin + number * 400
       const value = `${'abc'[number % 3]}${number}`
       records.push([key, value, time])
       this.#count(`total:${value[0]}`)
