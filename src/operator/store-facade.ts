@@ -4,7 +4,7 @@
  */
 
 import { StreamsError } from '../base/errors.ts'
-import type { Headers } from '../base/headers.ts'
+import { type Headers, noHeaders } from '../base/headers.ts'
 import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import { Windowed } from '../serde/windowed.ts'
 import type {
@@ -16,10 +16,12 @@ import type {
   VersionedStore,
   WindowStore as WindowEntries,
 } from '../store/contract.ts'
+import { HeadedValue } from '../store/kept-headers.ts'
 import type {
   KeyValueStore,
   SessionStore,
   ValueAndTimestamp,
+  ValueTimestampHeaders,
   VersionedKeyValueStore,
   VersionedRecord,
   WindowStore,
@@ -100,17 +102,40 @@ function unpack(
   return { value, timestamp: own }
 }
 
+/** Of a store that keeps headers: those given with the value become part of it. */
+function withHeaders(store: Store, given: unknown, value: unknown): unknown {
+  if (store.spec.keepsHeaders !== true || value === null) return value
+  const headers: unknown = (given as Partial<ValueTimestampHeaders>).headers ?? noHeaders
+  if (value !== undefined && Array.isArray(headers)) return new HeadedValue(value, headers)
+  throw new TypeError(
+    `${store.name} keeps headers: put { value, timestamp, headers }, headers a list of { key, value }; null deletes`,
+  )
+}
+
+/** An entry's value as processors see it. */
+function shown(
+  { value, timestamp }: Entry,
+  timestamped: boolean,
+  handOver: (value: unknown) => void,
+): unknown {
+  if (value === null) return null
+  if (value instanceof HeadedValue) {
+    handOver(value.value)
+    return timestamped
+      ? { value: value.value, timestamp, headers: value.headers }
+      : { value: value.value, headers: value.headers }
+  }
+  handOver(value)
+  return timestamped ? { value, timestamp } : value
+}
+
 function keyValueFacade(
   store: EntryStore,
   inHand: InHand,
   handOver: (value: unknown) => void,
 ): KeyValueStore {
   const timestamped = timestampedOf(store)
-  const show = (entry: Entry): unknown => {
-    if (entry.value === null) return null
-    handOver(entry.value)
-    return timestamped ? { value: entry.value, timestamp: entry.timestamp } : entry.value
-  }
+  const show = (entry: Entry): unknown => shown(entry, timestamped, handOver)
   const get = (key: unknown): MaybePromise<unknown> => {
     const entry = store.entry(key)
     return isPromise(entry) ? entry.then((there) => show(there as Entry)) : show(entry)
@@ -119,7 +144,7 @@ function keyValueFacade(
     if (given === undefined) throw new TypeError(`${store.name}: put of undefined; null deletes`)
     const { value, timestamp } = unpack(given, timestamped, inHand.timestamp)
     handOver(value)
-    return store.put(key, value, timestamp, inHand.headers)
+    return store.put(key, withHeaders(store, given, value), timestamp, inHand.headers)
   }
   const iterate = async function* (
     entries: AsyncIterable<Entry>,
@@ -158,11 +183,7 @@ async function* windows(
 function windowFacade(store: WindowEntries, inHand: InHand, handOver: (value: unknown) => void): WindowStore {
   const timestamped = timestampedOf(store)
   const duplicates = store.spec.kind === 'window' && store.spec.retainDuplicates
-  const show = (entry: Entry): unknown => {
-    if (entry.value === null) return null
-    handOver(entry.value)
-    return timestamped ? { value: entry.value, timestamp: entry.timestamp } : entry.value
-  }
+  const show = (entry: Entry): unknown => shown(entry, timestamped, handOver)
   return {
     name: store.name,
     put(key, given, start): MaybePromise<void> {
@@ -174,7 +195,7 @@ function windowFacade(store: WindowEntries, inHand: InHand, handOver: (value: un
         return chain(store.append(key, start, value, inHand.headers), () => undefined)
       }
       return chain(store.entry(key, start), (entry) => {
-        store.set(entry, value, timestamp, inHand.headers)
+        store.set(entry, withHeaders(store, given, value), timestamp, inHand.headers)
       })
     },
     get: (key, start) => chain(store.entry(key, start), (entry) => show(entry)),
@@ -191,15 +212,14 @@ function sessionFacade(
   inHand: InHand,
   handOver: (value: unknown) => void,
 ): SessionStore {
-  const show = (entry: Entry): unknown => {
-    handOver(entry.value)
-    return entry.value
-  }
-  const put = (session: Windowed<unknown>, value: unknown): MaybePromise<void> => {
-    if (value === undefined) throw new TypeError(`${store.name}: put of undefined; null removes`)
+  const { keepsHeaders } = store.spec
+  const show = (entry: Entry): unknown => shown(entry, false, handOver)
+  const put = (session: Windowed<unknown>, given: unknown): MaybePromise<void> => {
+    if (given === undefined) throw new TypeError(`${store.name}: put of undefined; null removes`)
+    const value = keepsHeaders === true && given !== null ? (given as { value: unknown }).value : given
     handOver(value)
     return chain(store.entry(session.key, session.start, session.end), (entry) => {
-      store.set(entry, value, inHand.headers)
+      store.set(entry, withHeaders(store, given, value), inHand.headers)
     })
   }
   return {

@@ -8,6 +8,7 @@ import { StreamsError } from '../base/errors.ts'
 import { noHeaders } from '../base/headers.ts'
 import type { Serde } from '../serde/serde.ts'
 import type { Entry, Order, Store, Version } from '../store/contract.ts'
+import { bareValue } from '../store/kept-headers.ts'
 
 /** What is asked of one store. Bounds are inclusive, null is open. */
 export type StateQuery =
@@ -203,7 +204,7 @@ class Reading {
     if (value === null) return true
     if (this.#isFull()) return false
     // Both are encoded before anything else happens: an aggregator may change its object in place.
-    const bytes = this.#write(this.#store.spec.valueSerde, value)
+    const bytes = this.#write(this.#store.spec.valueSerde, bareValue(value))
     const keyBytes = this.#write(this.#store.spec.keySerde, key)
     this.#push({ key: await keyBytes, start, end, value: await bytes, timestamp })
     return true

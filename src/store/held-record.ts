@@ -27,11 +27,7 @@ export function writeHeldRecord(held: HeldRecord, to: ByteWriter): void {
   to.int64(origin.offset)
   writeText(origin.topic ?? '', to)
   to.int32(origin.partition)
-  to.int32(headers.length)
-  for (const { key, value } of headers) {
-    writeText(key, to)
-    writeBlob(value, to)
-  }
+  writeHeaders(headers, to)
   writeBlob(held.prior, to)
   if (held.old !== null && held.prior?.equals(held.old) === true) to.int32(-2)
   else writeBlob(held.old, to)
@@ -60,15 +56,8 @@ export function readHeldRecord(from: Buffer, start: number, end: number, store: 
     const offset = int64()
     const topic = bytes(int32())?.toString('utf8') ?? null
     const partition = int32()
-    const headerCount = int32()
-    let headers: Headers = noHeaders
-    if (headerCount > 0) {
-      const list: Header[] = []
-      for (let index = 0; index < headerCount; index++) {
-        list.push({ key: bytes(int32())?.toString('utf8') ?? '', value: bytes(int32()) })
-      }
-      headers = list
-    }
+    const { headers, next } = readHeaders(from, at, end)
+    at = next
     const prior = bytes(int32())
     const oldLength = int32()
     const old = oldLength === -2 ? prior : bytes(oldLength)
@@ -81,6 +70,33 @@ export function readHeldRecord(from: Buffer, start: number, end: number, store: 
       cause: error,
     })
   }
+}
+
+export function writeHeaders(headers: Headers, to: ByteWriter): void {
+  to.int32(headers.length)
+  for (const { key, value } of headers) {
+    writeText(key, to)
+    writeBlob(value, to)
+  }
+}
+
+/** `next`: where the bytes go on after them. */
+export function readHeaders(from: Buffer, start: number, end: number): { headers: Headers; next: number } {
+  const count = from.readInt32BE(start)
+  let at = start + 4
+  if (count <= 0) return { headers: noHeaders, next: at }
+  const blob = (): Buffer | null => {
+    const length = from.readInt32BE(at)
+    at += 4
+    if (length < 0) return null
+    at += length
+    if (at > end) throw new RangeError(`a header of ${length} bytes is past the end`)
+    return Buffer.from(from.subarray(at - length, at))
+  }
+  const headers: Header[] = []
+  for (let index = 0; index < count; index++)
+    headers.push({ key: blob()?.toString('utf8') ?? '', value: blob() })
+  return { headers, next: at }
 }
 
 /** What Kafka Streams counts against a buffer's limit of bytes. */

@@ -17,7 +17,7 @@ import type { EngineBatch, Row, Scan } from './engine.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
 import { KeyFilter } from './key-filter.ts'
 import { LayeredStore } from './layered-store.ts'
-import { flag, known, type Layers, LiveEntry, unsettled } from './slot.ts'
+import { flag, known, LiveEntry, unsettled } from './slot.ts'
 import { SortedEntries } from './sorted-entries.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 
@@ -288,11 +288,9 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     this.#filter = null
   }
 
-  protected override persistSlot(entry: LiveEntry, layers: Layers, batch: EngineBatch, to: ByteWriter): void {
-    super.persistSlot(entry, layers, batch, to)
+  protected override noteRow(entry: LiveEntry, buffer: Buffer, keyEnd: number): void {
     // What the engine may hold is in the filter.
-    if (this.#filter === null || layers.settledStart < 0 || (entry.flags & flag.stored) !== 0) return
-    this.#noteStored(to.buffer, to.position - timestampBytes - (layers.settledEnd - layers.settledStart))
+    if ((entry.flags & flag.stored) === 0) this.#noteStored(buffer, keyEnd)
   }
 
   #evictEldest(timestamp: number, headers: Headers): void {
@@ -501,7 +499,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   }
 
   override restoreRecord(record: ChangelogRecord, batch: EngineBatch | null): MaybePromise<void> {
-    const { key, value, timestamp } = record
+    const { key, value } = record
     if (batch === null) return this.#restoreLive(record)
     const { scratch } = this.services
     scratch.reset()
@@ -515,13 +513,13 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     }
     this.notes.count++
     this.#noteStored(scratch.buffer, keyEnd)
-    scratch.int64(timestamp)
-    scratch.bytes(value)
+    this.writeRow(record, scratch)
     batch.put(scratch.buffer, 0, keyEnd, keyEnd, scratch.position)
     return undefined
   }
 
-  #restoreLive({ key: bytes, value: valueBytes, timestamp }: ChangelogRecord): MaybePromise<void> {
+  #restoreLive(record: ChangelogRecord): MaybePromise<void> {
+    const { key: bytes } = record
     return chain(this.#codec.read(bytes, 0, bytes.length), (key) => {
       const id = this.#codec.idAt(key, bytes, 0, bytes.length)
       const there = this.#entries.get(id)
@@ -529,12 +527,9 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
         this.notes.count--
         this.forget(there)
       }
-      if (valueBytes === null) return undefined
+      if (record.value === null) return undefined
       const entry = detached(key, id)
-      const row = Buffer.allocUnsafe(timestampBytes + valueBytes.length)
-      row.writeBigInt64BE(BigInt(timestamp))
-      row.set(valueBytes, timestampBytes)
-      return chain(this.#fill(entry, row), () => {
+      return chain(this.#fill(entry, this.rowOf(record)), () => {
         this.#insert(entry)
         this.notes.count++
       })

@@ -11,9 +11,11 @@ import { ByteWriter } from '../base/bytes.ts'
 import { StreamsError } from '../base/errors.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
-import type { BatchBuilder } from '../wire/batch-builder.ts'
-import type { ChangelogWriter, FlushListener } from './contract.ts'
+import { type BatchBuilder, headersLength } from '../wire/batch-builder.ts'
+import type { ChangelogRecord, ChangelogWriter, FlushListener } from './contract.ts'
 import type { EngineBatch } from './engine.ts'
+import { writeHeaders } from './held-record.ts'
+import { KeptHeaders } from './kept-headers.ts'
 import { flag, Layers, type LiveEntry, type Slot, Touch, unsettled } from './slot.ts'
 import { StateStore } from './state-store.ts'
 
@@ -36,6 +38,8 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   #keepsOld = false
   #touched: LiveEntry[] = []
   #touchClock = 0
+  /** Only of a store that keeps headers. */
+  readonly #headers = this.spec.keepsHeaders === true ? new KeptHeaders(!this.pinned) : null
 
   // ------------------------------------------------------------------------------------------ what kinds differ in
 
@@ -53,14 +57,17 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     return false
   }
 
-  protected changelogHeaders(_slot: S): Headers {
-    return noHeaders
+  protected changelogHeaders(slot: S): Headers {
+    return this.#headers === null ? noHeaders : this.#headers.cut(slot)
   }
 
   /** A removal is a row of the engine, too. */
   protected get keepsRemovals(): boolean {
     return false
   }
+
+  /** The engine gets a row of the slot. */
+  protected noteRow(_slot: S, _buffer: Buffer, _keyEnd: number): void {}
 
   /** The slot as the engine keeps it: its timestamp and its bytes. */
   protected persistSlot(slot: S, layers: Layers, batch: EngineBatch, to: ByteWriter): void {
@@ -74,8 +81,24 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
       return
     }
     to.int64(layers.settledTimestamp)
+    this.#headers?.writeSettled(slot, to)
     to.range((layers.settled as ByteWriter).buffer, layers.settledStart, layers.settledEnd)
     batch.put(to.buffer, 0, keyEnd, keyEnd, to.position)
+    this.noteRow(slot, to.buffer, keyEnd)
+  }
+
+  /** A changelog record as the engine keeps it: what follows the key. */
+  protected writeRow({ timestamp, headers, value }: ChangelogRecord, to: ByteWriter): void {
+    to.int64(timestamp)
+    if (this.#headers !== null) writeHeaders(headers, to)
+    to.bytes(value as Buffer)
+  }
+
+  protected rowOf(record: ChangelogRecord): Buffer {
+    const { scratch } = this.services
+    scratch.reset()
+    this.writeRow(record, scratch)
+    return scratch.copy()
   }
 
   // ----------------------------------------------------------------------------------------------------- changes
@@ -176,7 +199,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
             valueEnd > largeBytes ||
             !builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
           ) {
-            builder = changelog.builder(this.name, valueEnd)
+            builder = changelog.builder(this.name, valueEnd + headersLength(headers))
             const taken = builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
             assert(taken, `${this.name}: the changelog's batch has room for a record of ${valueEnd} bytes`)
           }
@@ -228,6 +251,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
 
   override settle(offset: number | undefined): void {
     super.settle(offset)
+    this.#headers?.settle()
     const slots = this.#flying
     const { tally } = this.services
     if (slots.length === 0) return
@@ -300,6 +324,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
       else if ((slot.flags & flag.pending) === 0) (slot.layers as Layers).settled = null
       this.#releaseIfClean(slot)
     }
+    this.#headers?.persisted()
   }
 
   override notPersisted(): void {
@@ -325,6 +350,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     this.#writing = []
     this.#touched = []
     this.#dirtyBytes = this.#flyingBytes = this.#pendingBytes = this.#writingBytes = 0
+    this.#headers?.clear()
     super.reset()
   }
 

@@ -9,6 +9,7 @@ import type { Serde } from '../serde/serde.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
 import type { ChangelogRecord, ChangelogWriter, FlushListener, StoreContext } from './contract.ts'
 import type { Engine, EngineBatch } from './engine.ts'
+import { storedSerde } from './kept-headers.ts'
 
 /** Bytes, of all stores of a task. */
 export class Tally {
@@ -87,7 +88,7 @@ export abstract class StateStore {
     offset: number | null,
     valueSerde: Serde<unknown> = spec.valueSerde,
   ) {
-    this.valueSerde = valueSerde
+    this.valueSerde = storedSerde(spec, valueSerde)
     this.name = spec.name
     this.spec = spec
     this.services = services

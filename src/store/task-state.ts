@@ -650,13 +650,14 @@ function makeStore(
 
 /** What the layout of a store's rows depends on. */
 function shapeOf(spec: StoreSpec): string {
+  const headers = spec.keepsHeaders === true ? '/headers' : ''
   switch (spec.kind) {
     case 'window':
     case 'session':
     case 'versioned':
-      return `${spec.kind}/${spec.segmentIntervalMs}`
+      return `${spec.kind}/${spec.segmentIntervalMs}${headers}`
     default:
-      return spec.kind
+      return `${spec.kind}${headers}`
   }
 }
 

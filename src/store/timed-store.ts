@@ -692,7 +692,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   }
 
   override restoreRecord(record: ChangelogRecord, batch: EngineBatch | null): MaybePromise<void> {
-    const { key, value, timestamp } = record
+    const { key, value } = record
     const keyEnd = key.length - 8 - this.discriminatorBytes
     const time = int64At(key, keyEnd)
     const discriminator = this.#discriminatorAt(key, keyEnd + 8)
@@ -711,8 +711,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
       batch.remove(scratch.buffer, 0, localEnd)
       return undefined
     }
-    scratch.int64(timestamp)
-    scratch.bytes(value)
+    this.writeRow(record, scratch)
     batch.put(scratch.buffer, 0, localEnd, localEnd, scratch.position)
     return undefined
   }
@@ -723,7 +722,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     time: number,
     discriminator: number,
   ): MaybePromise<void> {
-    const { key: bytes, value, timestamp } = record
+    const { key: bytes } = record
     return chain(this.codec.read(bytes, 0, keyEnd), (key) => {
       const id = this.codec.idAt(key, bytes, 0, keyEnd)
       const bucket = this.#buckets.get(id)
@@ -732,12 +731,9 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
         if (there.value !== null) this.notes.count--
         this.forget(there)
       }
-      if (value === null) return undefined
+      if (record.value === null) return undefined
       const entry = this.make(key, id, time, discriminator)
-      const row = Buffer.allocUnsafe(timestampBytes + value.length)
-      row.writeBigInt64BE(BigInt(timestamp))
-      row.set(value, timestampBytes)
-      return chain(this.#fill(entry, row), () => {
+      return chain(this.#fill(entry, this.rowOf(record)), () => {
         this.notes.count++
         this.insert(entry)
       })

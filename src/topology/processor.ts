@@ -118,8 +118,17 @@ export type KeyValueStore<K = unknown, V = unknown> = {
 
 export type ValueAndTimestamp<V = unknown> = { readonly value: V; readonly timestamp: number }
 
-/** The store of a table, and what `timestampedKeyValueStore` makes: each value has a timestamp. */
+/** The store of a table, and what `stores.timestampedKeyValue` makes: each value has a timestamp. */
 export type TimestampedKeyValueStore<K = unknown, V = unknown> = KeyValueStore<K, ValueAndTimestamp<V>>
+
+/** What a store made with `headers: true` gives; to be put, headers may be left out and are none then. */
+export type ValueTimestampHeaders<V = unknown> = ValueAndTimestamp<V> & { readonly headers: Headers }
+
+/** `stores.timestampedKeyValue(name, { …, headers: true })` */
+export type TimestampedKeyValueStoreWithHeaders<K = unknown, V = unknown> = KeyValueStore<
+  K,
+  ValueTimestampHeaders<V>
+>
 
 /** Values by key and start of their window. Times are inclusive. */
 export type WindowStore<K = unknown, V = unknown> = {
@@ -140,6 +149,12 @@ export type WindowStore<K = unknown, V = unknown> = {
 
 export type TimestampedWindowStore<K = unknown, V = unknown> = WindowStore<K, ValueAndTimestamp<V>>
 
+/** `stores.timestampedWindow(name, { …, headers: true })` */
+export type TimestampedWindowStoreWithHeaders<K = unknown, V = unknown> = WindowStore<
+  K,
+  ValueTimestampHeaders<V>
+>
+
 export type SessionStore<K = unknown, V = unknown> = {
   readonly name: string
   put(session: Windowed<K>, value: V | null): MaybePromise<void>
@@ -155,6 +170,12 @@ export type SessionStore<K = unknown, V = unknown> = {
   fetch(key: K, order?: Order): AsyncIterable<readonly [Windowed<K>, V]>
   fetchRange(fromKey: K | null, toKey: K | null, order?: Order): AsyncIterable<readonly [Windowed<K>, V]>
 }
+
+/** `stores.session(name, { …, headers: true })` */
+export type SessionStoreWithHeaders<K = unknown, V = unknown> = SessionStore<
+  K,
+  { readonly value: V; readonly headers: Headers }
+>
 
 /** A value of a versioned store; `validTo` is exclusive, null while it is the newest. */
 export type VersionedRecord<V = unknown> = {

@@ -16,6 +16,8 @@ export type StoreSpecBase = {
   } | null
   /** Results go on once per commit where the application's cache is on; else at each update. */
   readonly cached: boolean
+  /** Values keep the headers that they were put with. */
+  readonly keepsHeaders?: boolean
   /** The name that the store had in the topology that ran before: it keeps that one's changelog, and so its state. */
   readonly movedFrom?: string
 }

@@ -29,6 +29,9 @@ export type StoreOptions<K, V> = {
   readonly caching?: boolean
 }
 
+/** Values with the headers that they were put with: `{ value, timestamp, headers }`, of sessions `{ value, headers }`. */
+type KeepsHeaders = { readonly headers?: boolean }
+
 export type WindowStoreOptions<K, V> = StoreOptions<K, V> & {
   readonly retention: Duration
   readonly windowSize: Duration
@@ -57,6 +60,10 @@ function base<K, V>(name: string, options: StoreOptions<K, V>): StoreSpecBase {
     changelog: changelogFor(options.logging),
     cached: options.caching ?? false,
   }
+}
+
+function kept({ headers }: KeepsHeaders): Pick<StoreSpecBase, 'keepsHeaders'> {
+  return headers === true ? { keepsHeaders: true } : {}
 }
 
 function positive(duration: Duration, what: string): number {
@@ -90,8 +97,8 @@ export const stores = {
   },
 
   /** Keys and values with their timestamps. */
-  timestampedKeyValue<K, V>(name: string, options: StoreOptions<K, V>): KeyValueStoreSpec {
-    return { kind: 'key-value', timestamped: true, ...base(name, options) }
+  timestampedKeyValue<K, V>(name: string, options: StoreOptions<K, V> & KeepsHeaders): KeyValueStoreSpec {
+    return { kind: 'key-value', timestamped: true, ...base(name, options), ...kept(options) }
   },
 
   /** In memory, with so many entries at most: the least recently used goes, for good. */
@@ -151,13 +158,19 @@ export const stores = {
     }
   },
 
-  timestampedWindow<K, V>(name: string, options: WindowStoreOptions<K, V>): WindowStoreSpec {
-    return { ...stores.window(name, options), timestamped: true }
+  timestampedWindow<K, V>(name: string, options: WindowStoreOptions<K, V> & KeepsHeaders): WindowStoreSpec {
+    if (options.headers === true && options.retainDuplicates === true) {
+      throw new StreamsError(
+        'TOPOLOGY_INVALID',
+        `store ${name}: headers are kept of one value per key and start; leave out headers or retainDuplicates`,
+      )
+    }
+    return { ...stores.window(name, options), timestamped: true, ...kept(options) }
   },
 
   session<K, V>(
     name: string,
-    options: StoreOptions<K, V> & { readonly retention: Duration },
+    options: StoreOptions<K, V> & KeepsHeaders & { readonly retention: Duration },
   ): SessionStoreSpec {
     const retentionMs = positive(options.retention, `store ${name}: retention`)
     return {
@@ -166,6 +179,7 @@ export const stores = {
       segmentIntervalMs: segmentIntervalFor(retentionMs),
       emitOnClose: false,
       ...base(name, options),
+      ...kept(options),
     }
   },
 

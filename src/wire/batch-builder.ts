@@ -55,7 +55,7 @@ export class BatchBuilder {
     const valueLength = value === null ? -1 : valueEnd - valueStart
     assert(keyLength >= -1 && valueLength >= -1, 'a range ends after it starts')
     const delta = count === 0 ? 0 : timestamp - this.baseTimestamp
-    const headersBytes = headers.length === 0 ? 1 : headersLength(headers)
+    const headersBytes = headersLength(headers)
     const length =
       1 +
       varlongLength(delta) +
@@ -236,7 +236,9 @@ function zigzagOf(value: number): bigint {
   return exact >= 0n ? exact * 2n : -exact * 2n - 1n
 }
 
-function headersLength(headers: Headers): number {
+/** Bytes of a record's headers. */
+export function headersLength(headers: Headers): number {
+  if (headers.length === 0) return 1
   let length = varintLength(headers.length)
   for (const { key, value } of headers) {
     const keyLength = Buffer.byteLength(key)

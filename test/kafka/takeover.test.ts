@@ -1,19 +1,25 @@
 /**
  * An application of Kafka Streams continued here under its id, and one of ours continued there: counts, windows,
- * sessions and a joined table go on from where the other stopped. Both at once is an error that says so.
+ * sessions, a joined table and a store that keeps headers go on from where the other stopped. Both at once is an error that says so.
  */
 import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { noHeaders } from '../../src/base/headers.ts'
+import type { Header } from '../../src/base/headers.ts'
 import { silentLogger } from '../../src/base/logger.ts'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import { session, tumbling } from '../../src/dsl/windows.ts'
 import { connect, type KafkaClient } from '../../src/kafka/index.ts'
 import { Millrace } from '../../src/runtime/application.ts'
 import { serdes } from '../../src/serde/serdes.ts'
+import type {
+  Processor,
+  ProcessorContext,
+  TimestampedKeyValueStoreWithHeaders,
+} from '../../src/topology/processor.ts'
+import { stores } from '../../src/topology/stores.ts'
 import { BatchBuilder } from '../../src/wire/batch-builder.ts'
 import { BatchCursor } from '../../src/wire/record-batch.ts'
 import { type JavaProcess, startJava } from './java.ts'
@@ -51,7 +57,27 @@ function takeover(events: string, table: string, output: string) {
     .join(builder.table(table, { ...to, as: 'names' }), (value, name) => `${name}:${value}`)
     .map((value, key) => [`join:${key}`, value] as const, to)
     .to(output, to)
+  builder.addStateStore(stores.timestampedKeyValue('headed', { ...to, headers: true }))
+  input.process(previousHeaders, { stores: ['headed'] }).to(output, to)
   return builder.build()
+}
+
+/** What the record before had in its header. */
+const previousHeaders = (): Processor<string, string, string, string> => {
+  let context: ProcessorContext<string, string>
+  return {
+    init(given) {
+      context = given
+    },
+    async process({ key, value, timestamp, headers }) {
+      const headed = context.store<TimestampedKeyValueStoreWithHeaders<string, string>>('headed')
+      const before = await headed.get(key)
+      await headed.put(key, { value, timestamp, headers })
+      if (before === null) return
+      const { key: name, value: number } = before.headers[0] as Header
+      context.forward({ key: `headed:${key}:${before.value}`, value: `${name} ${number}` })
+    },
+  }
 }
 
 /**
@@ -70,6 +96,7 @@ class World {
   /** The last value of each key, as it must be in the end. */
   readonly expected = new Map<string, string>()
   readonly #sessions = new Map<string, { start: number; end: number; count: number }>()
+  readonly #last = new Map<number, string>()
   #written = 0
 
   private constructor(client: KafkaClient, folder: string) {
@@ -101,7 +128,8 @@ class World {
     const builders = [new BatchBuilder(), new BatchBuilder()]
     for (const [key, value, time] of records) {
       const bytes = Buffer.from(`k${key}${value}`)
-      builders[key % 2]?.append(time, bytes, 0, 2, bytes, 2, bytes.length, noHeaders)
+      const headers = [{ key: 'value was', value: Buffer.from(value) }]
+      builders[key % 2]?.append(time, bytes, 0, 2, bytes, 2, bytes.length, headers)
     }
     await producer.produce(
       builders.flatMap((builder, partition) => (builder.count === 0 ? [] : [{ topic, partition, builder }])),
@@ -127,6 +155,9 @@ class World {
       this.#sessions.set(`${key}`, next)
       this.expected.set(`session:k${key}@${next.start}`, String(next.count))
       this.expected.set(`join:k${key}`, `name${key}:${value}`)
+      const before = this.#last.get(key)
+      if (before !== undefined) this.expected.set(`headed:k${key}:${before}`, `value was ${before}`)
+      this.#last.set(key, value)
     }
     await this.write(this.events, records)
   }

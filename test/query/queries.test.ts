@@ -12,10 +12,22 @@ import type { Config } from '../../src/runtime/options.ts'
 import type { Position, StateQuery } from '../../src/runtime/state-query.ts'
 import { serdes } from '../../src/serde/serdes.ts'
 import { Millrace } from '../../src/service/millrace.ts'
+import type { Processor, TimestampedKeyValueStoreWithHeaders } from '../../src/topology/processor.ts'
+import { stores } from '../../src/topology/stores.ts'
 import type { Topology } from '../../src/topology/topology.ts'
 import { applicationId, World } from '../runtime/scenario.ts'
 
 const text = serdes.string()
+
+const keepLast = (): Processor<string, string> => {
+  let store: TimestampedKeyValueStoreWithHeaders<string, string>
+  return {
+    init(context) {
+      store = context.store('headed')
+    },
+    process: ({ key, value, timestamp, headers }) => store.put(key, { value, timestamp, headers }),
+  }
+}
 
 /** One store of each kind over the same events. */
 function everyKind(): Topology {
@@ -27,6 +39,10 @@ function everyKind(): Topology {
   grouped.windowedBy(tumbling('10s', { grace: '1d' })).count({ as: 'windows' })
   grouped.windowedBy(session('1s', { grace: '1d' })).count({ as: 'sessions' })
   events.toTable({ as: 'latest', historyRetention: '1d' })
+  builder.addStateStore(
+    stores.timestampedKeyValue('headed', { keySerde: text, valueSerde: text, headers: true }),
+  )
+  events.process(keepLast, { stores: ['headed'] })
   builder.globalTable('names', { keySerde: text, valueSerde: text, as: 'names' })
   builder.globalTable('numbers', { keySerde: serdes.bigint(), valueSerde: text, as: 'numbers' })
   events.mapValues((value) => value).to('counts', { valueSerde: text })
@@ -104,6 +120,7 @@ test('queries: every kind of store answers by key, range, prefix, window, sessio
       ['active', null],
     ])
     expect(await app.store('in-memory').get('k3', { ...at(3), bound })).toBe(20)
+    expect(await app.store('headed').get('k0', { ...at(0), bound })).toMatch(/^[a-e]133$/)
 
     const windows = app.store<string, number>('windows')
     const ofKey = await windows.windows('k0', 0, Number.MAX_SAFE_INTEGER, { ...at(0), bound })

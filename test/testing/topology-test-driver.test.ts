@@ -2,7 +2,16 @@ import { describe, expect, test } from 'vitest'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import { tumbling } from '../../src/dsl/windows.ts'
 import { long, string } from '../../src/serde/primitives.ts'
+import { Windowed } from '../../src/serde/windowed.ts'
 import { TopologyTestDriver } from '../../src/testing/topology-test-driver.ts'
+import type {
+  Processor,
+  ProcessorContext,
+  SessionStoreWithHeaders,
+  TimestampedKeyValueStoreWithHeaders,
+  TimestampedWindowStoreWithHeaders,
+  ValueTimestampHeaders,
+} from '../../src/topology/processor.ts'
 import { stores } from '../../src/topology/stores.ts'
 import { partitionFor } from '../../src/wire/murmur2.ts'
 
@@ -168,6 +177,64 @@ test('driver: a processor sees its stores, its record and where it came from', a
   await input.pipe('k', 'b')
   expect(await driver.output('out').readValues()).toEqual(['a1 in 0', 'b2 in 1'])
   expect(await driver.keyValueStore('seen').get('k')).toBe(2)
+})
+
+async function all(rows: AsyncIterable<unknown>): Promise<unknown[]> {
+  const list: unknown[] = []
+  for await (const row of rows) list.push(row)
+  return list
+}
+
+test('driver: stores that keep headers give them back with the value, ranges and windows too', async () => {
+  const both = { keySerde: string(), valueSerde: string(), headers: true }
+  const builder = new StreamsBuilder()
+  builder.addStateStore(stores.timestampedKeyValue('last', both))
+  builder.addStateStore(stores.timestampedWindow('windows', { ...both, retention: '1h', windowSize: '10s' }))
+  builder.addStateStore(stores.session('sessions', { ...both, retention: '1h' }))
+  const process = (): Processor<string, string, string, string> => {
+    let context: ProcessorContext<string, string>
+    return {
+      init: (given) => {
+        context = given
+      },
+      async process({ key, value, timestamp, headers }) {
+        const last = context.store<TimestampedKeyValueStoreWithHeaders<string, string>>('last')
+        const windows = context.store<TimestampedWindowStoreWithHeaders<string, string>>('windows')
+        const sessions = context.store<SessionStoreWithHeaders<string, string>>('sessions')
+        const before = await last.get(key)
+        if (before !== null) context.forward({ key, ...before })
+        await last.put(key, { value, timestamp, headers })
+        await windows.put(key, { value, timestamp, headers }, 0)
+        await sessions.put(new Windowed(key, 0, timestamp), { value, headers })
+      },
+    }
+  }
+  builder
+    .stream('in', text)
+    .process(process, { stores: ['last', 'windows', 'sessions'] })
+    .to('out', text)
+  await using driver = await TopologyTestDriver.start(builder.build())
+  const input = driver.input<string, string>('in')
+  const traced = (trace: string) => [{ key: 'trace', value: Buffer.from(trace) }]
+  await input.pipe('k', 'a', { timestamp: 1, headers: traced('1') })
+  await input.pipe('k', 'b', { timestamp: 2, headers: traced('2') })
+  expect(await driver.output('out').readAll()).toMatchObject([
+    { key: 'k', value: 'a', timestamp: 1, headers: traced('1') },
+  ])
+  const kept = { value: 'b', timestamp: 2, headers: traced('2') }
+  const last = driver.keyValueStore<string, ValueTimestampHeaders<string>>('last')
+  expect(await all(last.all())).toEqual([['k', kept]])
+  const windows = driver.windowStore<string, string>('windows')
+  expect(await all(windows.fetch('k', 0, 0))).toEqual([[new Windowed('k', 0, 10_000), kept]])
+  const sessions = driver.sessionStore('sessions')
+  expect(await sessions.get('k', 0, 1)).toEqual({ value: 'a', headers: traced('1') })
+  await last.put('bare', { value: 'c', timestamp: 3 } as ValueTimestampHeaders<string>)
+  expect(await last.get('bare')).toEqual({ value: 'c', timestamp: 3, headers: [] })
+  expect(() => last.put('k', 'bare' as never)).toThrow(
+    'last keeps headers: put { value, timestamp, headers }, headers a list of { key, value }; null deletes',
+  )
+  expect(await last.delete('k')).toEqual(kept)
+  expect(await last.get('k')).toBe(null)
 })
 
 test('driver: a topic that nobody reads, an error that lists those that are read', async () => {

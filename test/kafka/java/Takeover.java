@@ -1,3 +1,4 @@
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Properties;
 import org.apache.kafka.common.serialization.Serdes;
@@ -12,8 +13,14 @@ import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.kstream.SessionWindows;
 import org.apache.kafka.streams.kstream.TimeWindows;
+import org.apache.kafka.streams.processor.api.Processor;
+import org.apache.kafka.streams.processor.api.ProcessorContext;
+import org.apache.kafka.streams.processor.api.Record;
+import org.apache.kafka.streams.state.Stores;
+import org.apache.kafka.streams.state.TimestampedKeyValueStoreWithHeaders;
+import org.apache.kafka.streams.state.ValueTimestampHeaders;
 
-/** A count, a windowed count, a session count and a join with a table: what another engine continues, or has begun. */
+/** A count, a windowed count, a session count, a join with a table and a store that keeps headers: what another engine continues, or has begun. */
 public final class Takeover {
   private Takeover() {}
 
@@ -57,9 +64,33 @@ public final class Takeover {
             Joined.with(text, text, text))
         .map((key, value) -> KeyValue.pair("join:" + key, value))
         .to(output, Produced.with(text, text));
+    builder.addStateStore(Stores.timestampedKeyValueStoreWithHeadersBuilder(
+        Stores.persistentTimestampedKeyValueStoreWithHeaders("headed"), text, text));
+    input.process(PreviousHeaders::new, "headed").to(output, Produced.with(text, text));
     var streams = new KafkaStreams(builder.build(), config);
     streams.setStateListener((next, before) -> System.out.println("state " + next));
     Runtime.getRuntime().addShutdownHook(new Thread(() -> streams.close(Duration.ofSeconds(20))));
     streams.start();
+  }
+
+  private static final class PreviousHeaders implements Processor<String, String, String, String> {
+    private ProcessorContext<String, String> context;
+    private TimestampedKeyValueStoreWithHeaders<String, String> headed;
+
+    @Override
+    public void init(ProcessorContext<String, String> context) {
+      this.context = context;
+      headed = context.getStateStore("headed");
+    }
+
+    @Override
+    public void process(Record<String, String> record) {
+      var before = headed.get(record.key());
+      headed.put(record.key(), ValueTimestampHeaders.make(record.value(), record.timestamp(), record.headers()));
+      if (before == null) return;
+      var header = before.headers().iterator().next();
+      var said = header.key() + " " + new String(header.value(), StandardCharsets.UTF_8);
+      context.forward(record.withKey("headed:" + record.key() + ":" + before.value()).withValue(said));
+    }
   }
 }
