@@ -19,6 +19,7 @@ import { json } from '../../src/serde/json.ts'
 import { serdes } from '../../src/serde/serdes.ts'
 import { MemoryDisk } from '../../src/store/memory-engine.ts'
 import { openDiskState, openTaskState } from '../../src/store/task-state.ts'
+import type { Processor, ProcessorContext } from '../../src/topology/processor.ts'
 import type { StoreSpec } from '../../src/topology/store-spec.ts'
 import type { Topology } from '../../src/topology/topology.ts'
 import {
@@ -518,6 +519,34 @@ test('commit: with nothing but punctuations in it, it carries positions of a liv
   const commits = log.flatMap((entry, index) => (entry === 'commit' ? [log[index - 1]] : []))
   expect(commits.length).toBeGreaterThan(0)
   expect(new Set(commits)).toEqual(new Set(['positions']))
+})
+
+test('commit: a processor’s wish is heard as soon as its record is done, not after the input that is there', async () => {
+  await using world = await World.open({ events: 1 })
+  await world.input(300, 'events', 1)
+  const builder = new StreamsBuilder()
+  const wishes = (): Processor<string, string> => {
+    let context: ProcessorContext
+    let seen = 0
+    return {
+      init(given) {
+        context = given
+      },
+      process() {
+        if (++seen === 120) context.commit()
+      },
+    }
+  }
+  builder.stream('events', { keySerde: text, valueSerde: text }).process(wishes)
+  const positions: number[] = []
+  using _offsets = world.kafka.intercept('txnOffsetCommit', ({ body }) => {
+    for (const { partitions } of body.topics)
+      for (const { committedOffset } of partitions) positions.push(Number(committedOffset))
+    return undefined
+  })
+  await world.app(builder.build(), { commitIntervalMs: 60_000 }).start()
+  await until(() => positions.at(-1) === 300)
+  expect(positions).toEqual([120, 300])
 })
 
 test('abort: processors begin anew, with their fields from init and stream time from the last commit', async () => {
