@@ -75,7 +75,7 @@ const scratchBytes = 65_536
 const keepAliveMs = 60_000
 // Memory of frames that is used again comes in these sizes and their multiples by two.
 const spareBytesMin = 262_144
-const spareBytesMax = 16_777_216
+const spareBytesMax = 8_388_608
 
 type InFlight = {
   readonly api: AnyApi

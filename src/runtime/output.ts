@@ -37,7 +37,7 @@ type TopicOutput = {
 // Lengths, times and the headers of a changelog record, at their most.
 const recordOverheadMax = 128
 /** What is kept of delivered batches, to be filled anew. */
-const spareBytesMax = 16_777_216
+const spareBytesMax = 8_388_608
 
 export class Output implements Collector {
   readonly #options: OutputOptions
