@@ -3,13 +3,12 @@
  * as those of its record, as Kafka Streams writes them, and the engine has them before the value's bytes:
  *   count:int32 (name:text value:blob)*, as in held-record.ts
  */
-import type { ByteWriter } from '../base/bytes.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise } from '../base/maybe-promise.ts'
 import type { Serde } from '../serde/serde.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
-import { readHeaders, writeHeaders } from './held-record.ts'
-import { flag, type LiveEntry, type Slot } from './slot.ts'
+import { readHeaders } from './held-record.ts'
+import type { LiveEntry, Slot } from './slot.ts'
 
 export class HeadedValue<V = unknown> {
   readonly value: V
@@ -44,42 +43,7 @@ export function storedSerde(spec: StoreSpec, serde: Serde<unknown>): Serde<unkno
   }
 }
 
-/** The headers of values whose bytes are on their way to the engine: the layers of a slot have no room for them. */
-export class KeptHeaders {
-  readonly #flying = new Map<Slot, Headers>()
-  readonly #settled = new Map<Slot, Headers>()
-  readonly #isPersisted: boolean
-
-  /** `isPersisted`: there is an engine. */
-  constructor(isPersisted: boolean) {
-    this.#isPersisted = isPersisted
-  }
-
-  /** The slot is encoded: what its changelog record carries. */
-  cut(slot: Slot): Headers {
-    const { value } = slot as LiveEntry
-    const headers = value instanceof HeadedValue ? value.headers : noHeaders
-    if (this.#isPersisted) this.#flying.set(slot, headers)
-    return headers
-  }
-
-  settle(): void {
-    for (const [slot, headers] of this.#flying) this.#settled.set(slot, headers)
-    this.#flying.clear()
-  }
-
-  persisted(): void {
-    for (const slot of this.#settled.keys()) {
-      if ((slot.flags & (flag.pending | flag.writing)) === 0) this.#settled.delete(slot)
-    }
-  }
-
-  writeSettled(slot: Slot, to: ByteWriter): void {
-    writeHeaders(this.#settled.get(slot) ?? noHeaders, to)
-  }
-
-  clear(): void {
-    this.#flying.clear()
-    this.#settled.clear()
-  }
+export function headersOf(slot: Slot): Headers {
+  const { value } = slot as LiveEntry
+  return value instanceof HeadedValue ? value.headers : noHeaders
 }

@@ -14,10 +14,11 @@ import type { StoreSpec } from '../topology/store-spec.ts'
 import { int64At } from '../wire/record-batch.ts'
 import type { ChangelogRecord, Entry, Order } from './contract.ts'
 import type { EngineBatch, Row, Scan } from './engine.ts'
+import type { Change } from './generation.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
 import { KeyFilter } from './key-filter.ts'
 import { LayeredStore } from './layered-store.ts'
-import { flag, known, LiveEntry, unsettled } from './slot.ts'
+import { flag, known, LiveEntry } from './slot.ts'
 import { SortedEntries } from './sorted-entries.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 
@@ -224,7 +225,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
         continue
       }
       const entry = next.value
-      if ((entry.flags & (unsettled | flag.loading)) !== 0) continue
+      if ((entry.flags & flag.loading) !== 0 || this.isUnsettled(entry)) continue
       if (entry.wantedBy !== 0 && lookAheads.holds(entry.wantedBy)) continue
       if ((entry.flags & flag.used) !== 0) {
         entry.flags &= ~flag.used
@@ -322,6 +323,11 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   protected override writeLocalKey(entry: LiveEntry, to: ByteWriter): void {
     to.int16(this.number)
     this.#codec.write(entry.id, to)
+  }
+
+  protected override writeRowKey(_entry: LiveEntry, change: Change, to: ByteWriter): void {
+    to.int16(this.number)
+    to.range(change.buffer, change.keyStart, change.keyEnd)
   }
 
   #orderOf(entry: LiveEntry): string {

@@ -4,7 +4,8 @@
  * bytes; generations they don't see.
  *
  * A generation: `cut` encodes each changed slot once into the changelog batch and remembers the range; `settle` makes
- * these ranges the committed ones; `persistInto` copies the committed range of each slot to the engine's batch.
+ * these ranges the committed ones; `persistInto` copies the last committed range of each slot to the engine's batch. No
+ * step but these looks at a slot for it: which of its values are on their way is told by two numbers of the slot.
  */
 import { assert } from '../base/assert.ts'
 import { ByteWriter } from '../base/bytes.ts'
@@ -14,9 +15,10 @@ import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import { type BatchBuilder, headersLength } from '../wire/batch-builder.ts'
 import type { ChangelogRecord, ChangelogWriter, FlushListener } from './contract.ts'
 import type { EngineBatch } from './engine.ts'
+import { Change, Generation } from './generation.ts'
 import { writeHeaders } from './held-record.ts'
-import { KeptHeaders } from './kept-headers.ts'
-import { flag, Layers, type LiveEntry, type Slot, Touch, unsettled } from './slot.ts'
+import { headersOf } from './kept-headers.ts'
+import { changed, flag, type LiveEntry, type Slot, Touch } from './slot.ts'
 import { StateStore } from './state-store.ts'
 
 // What a changed slot costs the changelog before its size is known.
@@ -27,19 +29,20 @@ const largeBytes = 1024
 export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   #dirty: S[] = []
   #dirtyBytes = 0
-  #flying: S[] = []
-  #flyingBytes = 0
-  #pending: S[] = []
-  #pendingBytes = 0
-  #writing: S[] = []
-  #writingBytes = 0
+  #flying: Generation<S> | null = null
+  #pending: Generation<S>[] = []
+  #writing: Generation<S>[] = []
+  /** Numbers of generations: the last one cut, settled, and given to the engine. */
+  #cutNumber = 0
+  #settledNumber = 0
+  #persistedNumber = 0
+  readonly #change = new Change()
+  readonly #keepsHeaders = this.spec.keepsHeaders === true
 
   #listener: FlushListener | null = null
   #keepsOld = false
   #touched: LiveEntry[] = []
   #touchClock = 0
-  /** Only of a store that keeps headers. */
-  readonly #headers = this.spec.keepsHeaders === true ? new KeptHeaders(!this.pinned) : null
 
   // ------------------------------------------------------------------------------------------ what kinds differ in
 
@@ -58,7 +61,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   }
 
   protected changelogHeaders(slot: S): Headers {
-    return this.#headers === null ? noHeaders : this.#headers.cut(slot)
+    return this.#keepsHeaders ? headersOf(slot) : noHeaders
   }
 
   /** A removal is a row of the engine, too. */
@@ -69,20 +72,25 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   /** The engine gets a row of the slot. */
   protected noteRow(_slot: S, _buffer: Buffer, _keyEnd: number): void {}
 
-  /** The slot as the engine keeps it: its timestamp and its bytes. */
-  protected persistSlot(slot: S, layers: Layers, batch: EngineBatch, to: ByteWriter): void {
-    // What came and went since the engine was written last leaves no trace there.
-    if (layers.settledStart < 0 && (slot.flags & flag.stored) === 0) return
-    to.reset()
+  /** The slot's key in the engine, of whose changelog key the change has the bytes. */
+  protected writeRowKey(slot: S, _change: Change, to: ByteWriter): void {
     this.writeLocalKey(slot, to)
+  }
+
+  /** The slot as the engine keeps it: its timestamp and its bytes. */
+  protected persistSlot(slot: S, change: Change, batch: EngineBatch, to: ByteWriter): void {
+    // What came and went since the engine was written last leaves no trace there.
+    if (change.valueStart < 0 && (slot.flags & flag.stored) === 0) return
+    to.reset()
+    this.writeRowKey(slot, change, to)
     const keyEnd = to.position
-    if (layers.settledStart < 0) {
+    if (change.valueStart < 0) {
       batch.remove(to.buffer, 0, keyEnd)
       return
     }
-    to.int64(layers.settledTimestamp)
-    this.#headers?.writeSettled(slot, to)
-    to.range((layers.settled as ByteWriter).buffer, layers.settledStart, layers.settledEnd)
+    to.int64(change.timestamp)
+    if (this.#keepsHeaders) writeHeaders(change.headers, to)
+    to.range(change.buffer, change.valueStart, change.valueEnd)
     batch.put(to.buffer, 0, keyEnd, keyEnd, to.position)
     this.noteRow(slot, to.buffer, keyEnd)
   }
@@ -90,7 +98,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   /** A changelog record as the engine keeps it: what follows the key. */
   protected writeRow({ timestamp, headers, value }: ChangelogRecord, to: ByteWriter): void {
     to.int64(timestamp)
-    if (this.#headers !== null) writeHeaders(headers, to)
+    if (this.#keepsHeaders) writeHeaders(headers, to)
     to.bytes(value as Buffer)
   }
 
@@ -140,9 +148,14 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     return this.#pending.length > 0 || super.hasPending
   }
 
+  /** Memory holds of it what the engine does not. */
+  protected isUnsettled(slot: Slot): boolean {
+    return (slot.flags & changed) !== 0 || slot.cutIn > this.#persistedNumber
+  }
+
   override cut(changelog: ChangelogWriter): MaybePromise<void> {
     super.cut(changelog)
-    assert(this.#flying.length === 0, `${this.name}: one generation in flight`)
+    assert(this.#flying === null, `${this.name}: one generation in flight`)
     const slots = this.#dirty
     this.#dirty = []
     this.services.tally.dirty -= this.#dirtyBytes
@@ -155,13 +168,21 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
       }
       return undefined
     }
+    const generation = new Generation<S>(++this.#cutNumber, slots, !this.pinned, this.#keepsHeaders)
+    this.#flying = generation
     // Stores without a changelog of their own keep their bytes themselves until the engine has them.
-    return this.#encode(slots, 0, changelog, this.isLogged ? null : new ByteWriter(4096))
+    return this.#encode(generation, 0, changelog, this.isLogged ? null : new ByteWriter(4096))
   }
 
-  #encode(slots: S[], from: number, changelog: ChangelogWriter, own: ByteWriter | null): MaybePromise<void> {
+  #encode(
+    generation: Generation<S>,
+    from: number,
+    changelog: ChangelogWriter,
+    own: ByteWriter | null,
+  ): MaybePromise<void> {
     const { scratch } = this.services
     const { pinned } = this
+    const { slots, number } = generation
     let builder: BatchBuilder | null = null
     let bytes = 0
     let index = from
@@ -181,17 +202,14 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
         if (!absent) {
           const waiting = this.writeValue(slot, scratch)
           if (isPromise(waiting)) {
-            this.#fly(bytes)
-            return waiting.then(() => this.#encode(slots, index, changelog, own))
+            this.#fly(generation, bytes)
+            return waiting.then(() => this.#encode(generation, index, changelog, own))
           }
         }
         const valueEnd = scratch.position
         const { buffer } = scratch
         const timestamp = this.timestampOf(slot)
         const headers = this.changelogHeaders(slot)
-        let start = -1
-        let end = -1
-        let batch: BatchBuilder | ByteWriter
         if (own === null) {
           const value = absent ? null : buffer
           if (
@@ -199,37 +217,34 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
             valueEnd > largeBytes ||
             !builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
           ) {
-            builder = changelog.builder(this.name, valueEnd + headersLength(headers))
+            const more = headers.length === 0 ? 0 : headersLength(headers)
+            builder = changelog.builder(this.name, valueEnd + more)
             const taken = builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
             assert(taken, `${this.name}: the changelog's batch has room for a record of ${valueEnd} bytes`)
           }
-          start = builder.valueStart
-          end = builder.valueEnd
-          batch = builder
-        } else {
-          if (!absent) {
-            start = own.position
-            own.range(buffer, keyEnd, valueEnd)
-            end = own.position
+          if (!pinned) {
+            const { keyStart, valueStart } = builder
+            generation.add(slot, builder, keyStart, builder.keyEnd, valueStart, builder.valueEnd, timestamp)
           }
-          batch = own
-        }
-        if (absent) {
-          slot.flags = (slot.flags & ~(flag.dirty | flag.logged)) | flag.flying
         } else {
-          slot.flags = (slot.flags & ~flag.dirty) | flag.flying | flag.logged
+          const start = own.position
+          own.range(buffer, 0, valueEnd)
+          const middle = start + keyEnd
+          generation.add(slot, own, start, middle, absent ? -1 : middle, own.position, timestamp)
+        }
+        if (!pinned) generation.noteHeaders(headers)
+        slot.flags &= ~flag.dirty
+        slot.cutBefore = slot.cutIn
+        slot.cutIn = number
+        if (absent) {
+          slot.flags &= ~flag.logged
+          generation.removed.push(slot)
+        } else {
+          slot.flags |= flag.logged
           const size = valueEnd - keyEnd
           if (size !== slot.size) this.resize(slot, size)
         }
-        if (!pinned) {
-          const layers = (slot.layers ??= new Layers())
-          layers.flying = batch
-          layers.flyingStart = start
-          layers.flyingEnd = end
-          layers.flyingTimestamp = timestamp
-        }
         bytes += valueEnd + 40
-        this.#flying.push(slot)
       }
     } catch (error) {
       if (error instanceof StreamsError) throw error
@@ -240,127 +255,109 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
         about,
       )
     }
-    this.#fly(bytes)
+    generation.seal()
+    this.#fly(generation, bytes)
     return undefined
   }
 
-  #fly(bytes: number): void {
-    this.#flyingBytes += bytes
+  #fly(generation: Generation<S>, bytes: number): void {
+    generation.bytes += bytes
     this.services.tally.flying += bytes
   }
 
   override settle(offset: number | undefined): void {
     super.settle(offset)
-    this.#headers?.settle()
-    const slots = this.#flying
+    const generation = this.#flying
+    if (generation === null) return
     const { tally } = this.services
-    if (slots.length === 0) return
-    this.#flying = []
-    tally.flying -= this.#flyingBytes
+    this.#flying = null
+    this.#settledNumber = generation.number
+    tally.flying -= generation.bytes
     if (this.pinned) {
-      for (const slot of slots) {
-        slot.flags &= ~flag.flying
-        this.#releaseIfClean(slot)
-      }
+      this.#persistedNumber = generation.number
     } else {
-      tally.pending += this.#flyingBytes
-      this.#pendingBytes += this.#flyingBytes
-      for (const slot of slots) {
-        const layers = slot.layers as Layers
-        if (layers.flyingStart < 0 && this.#cameAndWent(slot)) {
-          slot.flags &= ~(flag.flying | flag.pending)
-          slot.layers = null
-          this.#releaseIfClean(slot)
-          continue
-        }
-        layers.settled = layers.flying
-        layers.settledStart = layers.flyingStart
-        layers.settledEnd = layers.flyingEnd
-        layers.settledTimestamp = layers.flyingTimestamp
-        layers.flying = null
-        if ((slot.flags & flag.pending) === 0) this.#pending.push(slot)
-        slot.flags = (slot.flags & ~flag.flying) | flag.pending
-      }
+      tally.pending += generation.bytes
+      this.#pending.push(generation)
     }
-    this.#flyingBytes = 0
+    for (const slot of generation.removed) {
+      // Removed before the engine was told of it: nothing is left to write.
+      if (!this.keepsRemovals && (slot.flags & flag.stored) === 0) slot.cutIn = slot.cutBefore = 0
+      this.#releaseIfClean(slot)
+    }
   }
 
   override persistInto(batch: EngineBatch, to: ByteWriter): void {
     super.persistInto(batch, to)
     assert(this.#writing.length === 0, `${this.name}: one write to the engine at a time`)
-    const slots = this.#pending
-    const writing: S[] = []
+    const generations = this.#pending
     this.#pending = []
-    this.#writing = writing
-    this.#writingBytes = this.#pendingBytes
-    this.#pendingBytes = 0
-    for (const slot of slots) {
-      // It went since, or stands here twice.
-      if ((slot.flags & flag.pending) === 0) continue
-      writing.push(slot)
-      const layers = slot.layers as Layers
-      this.persistSlot(slot, layers, batch, to)
-      slot.flags = (slot.flags & ~flag.pending) | flag.writing
-      if (layers.settledStart >= 0) slot.flags |= flag.stored
+    this.#writing = generations
+    const change = this.#change
+    for (const generation of generations) {
+      const { slots, number } = generation
+      for (let index = 0; index < slots.length; index++) {
+        const slot = slots[index] as S
+        if (this.#settledIn(slot) !== number) continue
+        generation.read(index, change)
+        this.persistSlot(slot, change, batch, to)
+        if (change.valueStart >= 0) slot.flags |= flag.stored
+      }
     }
   }
 
+  /** The generation that has the slot as it was committed last. */
+  #settledIn({ cutIn, cutBefore }: S): number {
+    return cutIn <= this.#settledNumber ? cutIn : cutBefore
+  }
+
   override overlayInto(batch: EngineBatch, to: ByteWriter): void {
-    for (const slot of this.#writing) this.persistSlot(slot, slot.layers as Layers, batch, to)
-    for (const slot of this.#pending) {
-      if ((slot.flags & flag.pending) !== 0) this.persistSlot(slot, slot.layers as Layers, batch, to)
+    const change = this.#change
+    for (const generation of [...this.#writing, ...this.#pending]) {
+      const { slots, number } = generation
+      for (let index = 0; index < slots.length; index++) {
+        const slot = slots[index] as S
+        if (this.#settledIn(slot) !== number) continue
+        generation.read(index, change)
+        this.persistSlot(slot, change, batch, to)
+      }
     }
   }
 
   override persisted(): void {
     super.persisted()
-    const slots = this.#writing
+    const generations = this.#writing
     this.#writing = []
-    this.services.tally.pending -= this.#writingBytes
-    this.#writingBytes = 0
-    for (const slot of slots) {
-      slot.flags &= ~flag.writing
-      if ((slot.flags & (flag.pending | flag.flying)) === 0) slot.layers = null
-      else if ((slot.flags & flag.pending) === 0) (slot.layers as Layers).settled = null
-      this.#releaseIfClean(slot)
+    for (const { number, bytes, removed } of generations) {
+      this.services.tally.pending -= bytes
+      this.#persistedNumber = number
+      for (const slot of removed) this.#releaseIfClean(slot)
     }
-    this.#headers?.persisted()
   }
 
   override notPersisted(): void {
     super.notPersisted()
-    for (const slot of this.#writing) {
-      slot.flags &= ~flag.writing
-      if ((slot.flags & flag.pending) === 0) this.#pending.push(slot)
-      slot.flags |= flag.pending
-    }
+    this.#pending = [...this.#writing, ...this.#pending]
     this.#writing = []
-    this.#pendingBytes += this.#writingBytes
-    this.#writingBytes = 0
   }
 
   override reset(): void {
     const { tally } = this.services
     tally.dirty -= this.#dirtyBytes
-    tally.flying -= this.#flyingBytes
-    tally.pending -= this.#pendingBytes + this.#writingBytes
+    tally.flying -= this.#flying?.bytes ?? 0
+    for (const { bytes } of this.#pending) tally.pending -= bytes
+    for (const { bytes } of this.#writing) tally.pending -= bytes
     this.#dirty = []
-    this.#flying = []
+    this.#flying = null
     this.#pending = []
     this.#writing = []
     this.#touched = []
-    this.#dirtyBytes = this.#flyingBytes = this.#pendingBytes = this.#writingBytes = 0
-    this.#headers?.clear()
+    this.#dirtyBytes = 0
+    this.#settledNumber = this.#persistedNumber = this.#cutNumber
     super.reset()
   }
 
-  /** Removed before the engine was told of it: nothing is left to write. */
-  #cameAndWent(slot: S): boolean {
-    return !this.keepsRemovals && (slot.flags & (flag.stored | flag.writing)) === 0
-  }
-
   #releaseIfClean(slot: S): void {
-    if ((slot.flags & (unsettled | flag.detached)) !== 0 || !this.isAbsent(slot)) return
+    if ((slot.flags & flag.detached) !== 0 || this.isUnsettled(slot) || !this.isAbsent(slot)) return
     if (!this.isBeingRead(slot)) this.forget(slot)
   }
 

@@ -1,63 +1,44 @@
 /**
- * What a store keeps one changelog record for: a key, or a key in a window, with its layers. Live on top, changed in
- * place; below it the bytes in flight and the bytes committed but not yet in the engine, as ranges of the batches they
- * were encoded into. A slot leaves memory only when it is clean and in the engine.
+ * What a store keeps one changelog record for: a key, or a key in a window. Live, and changed in place; its bytes in
+ * flight and those committed but not yet in the engine are in generation.ts. A slot leaves memory only when it is clean
+ * and in the engine, or hidden for good.
  */
 import type { Headers } from '../base/headers.ts'
 
 export const flag = {
   /** Changed since the last cut. */
   dirty: 1,
-  /** Part of the generation in flight. */
-  flying: 2,
-  /** Committed, not yet given to the engine. */
-  pending: 4,
-  /** Being written to the engine. */
-  writing: 8,
   /** Changed since the last flush of its cached store. */
-  touched: 16,
+  touched: 2,
   /** Not in its store's index: never put, evicted, or hidden by retention. */
-  detached: 32,
+  detached: 4,
   /** The changelog may hold a value of it, so that its removal needs a tombstone. */
-  logged: 64,
+  logged: 8,
   /** Looked up since the last sweep for room. */
-  used: 128,
+  used: 16,
   /** Had a value at the last flush of its cached store. */
-  existed: 256,
+  existed: 32,
   /** Out of retention: what is written to it is not read again. */
-  hidden: 512,
+  hidden: 64,
   /** The engine may hold a value of it. */
-  stored: 1024,
+  stored: 128,
   /** In its index, and the engine has not answered yet what it holds: it is handed out to nobody and never evicted. */
-  loading: 2048,
+  loading: 256,
 } as const
 
 /** Of an entry that was read back, or of which nobody remembers. */
 export const known = flag.logged | flag.stored
 
-/** While any of these is set, memory holds what the engine does not. */
-export const unsettled = flag.dirty | flag.flying | flag.pending | flag.writing | flag.touched
-
-/** Whatever owns the bytes of a batch; `buffer` may be replaced as it grows, ranges stay right. */
-export type BatchBytes = { readonly buffer: Buffer }
-
-/** A start of -1: a tombstone. */
-export class Layers {
-  flying: BatchBytes | null = null
-  flyingStart = -1
-  flyingEnd = -1
-  flyingTimestamp = -1
-  settled: BatchBytes | null = null
-  settledStart = -1
-  settledEnd = -1
-  settledTimestamp = -1
-}
+/** While any of these is set, the next cut or flush has to do with it. */
+export const changed = flag.dirty | flag.touched
 
 export class Slot {
   flags = 0
   /** Bytes of its value when it was last encoded or read. */
   size = 0
-  layers: Layers | null = null
+  /** Number of the generation that it was last encoded in, and of the one before it; 0: none that counts. */
+  cutIn = 0
+  cutBefore = 0
 }
 
 /** What a cached store knows of an entry besides. */

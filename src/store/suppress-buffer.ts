@@ -24,6 +24,8 @@ class HeldSlot extends Slot {
   readonly id: unknown
   readonly order: string
   held: HeldRecord | null = null
+  /** Of the record that was held last: a tombstone's, too. */
+  timestamp = 0
 
   constructor(key: unknown, id: unknown, order: string) {
     super()
@@ -135,6 +137,7 @@ export class SuppressEntries extends BufferStore<HeldSlot> implements SuppressBu
     const before = slot.held
     if (before !== null) this.#bytes -= heldBytes(slot.order.length, before)
     slot.held = held
+    slot.timestamp = held.timestamp
     this.#bytes += heldBytes(slot.order.length, held)
     if (before === null) this.#queue.push(slot)
   }
@@ -179,7 +182,7 @@ export class SuppressEntries extends BufferStore<HeldSlot> implements SuppressBu
   }
 
   protected override timestampOf(slot: HeldSlot): number {
-    return slot.held?.timestamp ?? Math.max(0, slot.layers?.settledTimestamp ?? 0)
+    return slot.held?.timestamp ?? slot.timestamp
   }
 
   protected override forget(slot: HeldSlot): void {

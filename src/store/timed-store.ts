@@ -17,11 +17,12 @@ import type { SessionStoreSpec, WindowStoreSpec } from '../topology/store-spec.t
 import { int64At } from '../wire/record-batch.ts'
 import type { ChangelogRecord, Entry, Order } from './contract.ts'
 import type { EngineBatch, Row } from './engine.ts'
+import type { Change } from './generation.ts'
 import { KeyCodec } from './key-codec.ts'
 import { successor } from './keyed-store.ts'
 import { LayeredStore } from './layered-store.ts'
 import { Segments } from './segments.ts'
-import { flag, known, type Layers, type LiveEntry, unsettled } from './slot.ts'
+import { changed, flag, known, type LiveEntry } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimeGroups } from './time-groups.ts'
 
@@ -239,7 +240,8 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
         if (tally.cached <= until) break
         for (const entry of group) {
           if (tally.cached <= until) break
-          if ((entry.flags & (unsettled | flag.detached)) !== 0 || this.isBeingRead(entry)) continue
+          if ((entry.flags & flag.detached) !== 0 || this.isUnsettled(entry) || this.isBeingRead(entry))
+            continue
           if (entry.wantedBy !== 0 && lookAheads.holds(entry.wantedBy)) continue
           if ((entry.flags & flag.used) !== 0) {
             entry.flags &= ~flag.used
@@ -261,26 +263,28 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
    * What retention hides is not read again. A segment is a minute at least, which for a join of two seconds is thirty
    * times what it looks at: so what is hidden leaves memory as soon as it is settled, not when its segment goes.
    */
-  override persisted(): void {
-    super.persisted()
+  override settle(offset: number | undefined): void {
+    super.settle(offset)
     // Emit on close reads what is hidden.
     if (this.pinned || this.spec.emitOnClose) return
-    for (const group of this.groups.oldestFirst(this.visibleFrom)) {
+    for (const group of this.groups.oldestFirst(this.#settledFrom)) {
       for (const entry of group.slice()) {
-        if ((entry.flags & (unsettled | flag.detached)) !== 0 || this.isBeingRead(entry)) continue
+        // What the engine was not told of need not come there any more.
+        if ((entry.flags & (changed | flag.detached)) !== 0 || this.isBeingRead(entry)) continue
         this.#evict(entry)
       }
     }
   }
 
+  /** What is before it is hidden by the time that is persisted next, too. */
+  get #settledFrom(): number {
+    return this.#segments.visibleFrom(this.settledNotes.observedTime)
+  }
+
   /** What is hidden by the time that is persisted with it is never read again: its segment takes along what was there. */
-  protected override persistSlot(entry: LiveEntry, layers: Layers, batch: EngineBatch, to: ByteWriter): void {
-    if (
-      !this.spec.emitOnClose &&
-      this.timeOf(entry) < this.#segments.visibleFrom(this.settledNotes.observedTime)
-    )
-      return
-    super.persistSlot(entry, layers, batch, to)
+  protected override persistSlot(entry: LiveEntry, change: Change, batch: EngineBatch, to: ByteWriter): void {
+    if (!this.spec.emitOnClose && this.timeOf(entry) < this.#settledFrom) return
+    super.persistSlot(entry, change, batch, to)
   }
 
   /** What was read before the entry was persisted, and is entered after it left, would be taken for the newest. */
@@ -438,6 +442,12 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   protected override writeLocalKey(entry: LiveEntry, to: ByteWriter): void {
     this.#writeLocal(entry.id, this.timeOf(entry), this.discriminatorOf(entry), to)
+  }
+
+  protected override writeRowKey(entry: LiveEntry, change: Change, to: ByteWriter): void {
+    to.int16(this.number)
+    to.int64(this.#segments.of(this.timeOf(entry)))
+    to.range(change.buffer, change.keyStart, change.keyEnd)
   }
 
   #writeLocal(id: unknown, time: number, discriminator: number, to: ByteWriter): void {

@@ -14,10 +14,11 @@ import type { VersionedStoreSpec } from '../topology/store-spec.ts'
 import { int64At } from '../wire/record-batch.ts'
 import type { ChangelogRecord, Order, Version, VersionedStore } from './contract.ts'
 import type { EngineBatch } from './engine.ts'
+import type { Change } from './generation.ts'
 import { KeyCodec } from './key-codec.ts'
 import { successor } from './keyed-store.ts'
 import { LayeredStore } from './layered-store.ts'
-import { flag, type Layers, Slot, unsettled } from './slot.ts'
+import { flag, Slot } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 import { drain } from './timed-store.ts'
 
@@ -221,7 +222,7 @@ export class VersionedEntries extends LayeredStore<VersionSlot> implements Versi
         continue
       }
       const { id, versions } = next.value
-      if (this.#loading.has(id) || versions.some((slot) => (slot.flags & unsettled) !== 0)) continue
+      if (this.#loading.has(id) || versions.some((slot) => this.isUnsettled(slot))) continue
       const last = versions[versions.length - 1]
       if (last !== undefined && (last.flags & flag.used) !== 0) {
         last.flags &= ~flag.used
@@ -264,7 +265,7 @@ export class VersionedEntries extends LayeredStore<VersionSlot> implements Versi
 
   protected override persistSlot(
     slot: VersionSlot,
-    layers: Layers,
+    change: Change,
     batch: EngineBatch,
     to: ByteWriter,
   ): void {
@@ -276,11 +277,11 @@ export class VersionedEntries extends LayeredStore<VersionSlot> implements Versi
       batch.remove(to.buffer, 0, keyEnd)
       return
     }
-    if (layers.settledStart < 0) {
+    if (change.valueStart < 0) {
       to.int8(0)
     } else {
       to.int8(1)
-      to.range((layers.settled as ByteWriter).buffer, layers.settledStart, layers.settledEnd)
+      to.range(change.buffer, change.valueStart, change.valueEnd)
     }
     batch.put(to.buffer, 0, keyEnd, keyEnd, to.position)
     to.reset()

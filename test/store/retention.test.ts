@@ -112,6 +112,24 @@ test('retention: hidden duplicates leave memory when they are settled, before th
   expect((await store.fetchAll(0, 5000)).length).toBe(100)
 })
 
+test('retention: hidden windows leave memory when they are settled, before the engine is written', async () => {
+  const { state, disk, logs } = await open(window('s', { segmentIntervalMs: 1000 }))
+  const store = state.store('s') as WindowStore
+  const commitFrom = async (from: number): Promise<number> => {
+    for (let start = from; start < from + 200; start++) await put(store, `k${start % 7}`, start, start)
+    await logs.commitAll(state)
+    return state.cachedBytes
+  }
+  const first = await commitFrom(0)
+  let last = 0
+  for (let from = 200; from < 4000; from += 200) last = await commitFrom(from)
+  expect(last).toBeLessThan(first * 1.1)
+  expect((await store.fetchAll(0, 5000)).length).toBe(100)
+  await state.persist()
+  expect(rows(disk)).toBe(100)
+  expect((await store.fetchAll(0, 5000)).length).toBe(100)
+})
+
 test('retention: a put that is refused still moves the observed time of no store', async () => {
   const { state } = await open(window('s'))
   const store = state.store('s') as WindowStore
