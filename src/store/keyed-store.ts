@@ -17,6 +17,7 @@ import type { EngineBatch, Row, Scan } from './engine.ts'
 import type { Change } from './generation.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
 import { KeyFilter } from './key-filter.ts'
+import { keyOrder } from './key-order.ts'
 import { LayeredStore } from './layered-store.ts'
 import { flag, known, LiveEntry } from './slot.ts'
 import { SortedEntries } from './sorted-entries.ts'
@@ -108,17 +109,27 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     const entries = this.#wanted
     if (entries.length === 0) return undefined
     const { buffer } = this.#wantedKeys
+    const ends = this.#wantedEnds
+    const range = { buffer, keyStart: 0, keyEnd: 0 }
+    const read = (place: number) => {
+      range.keyStart = place === 0 ? 0 : (ends[place - 1] as number)
+      range.keyEnd = ends[place] as number
+      return range
+    }
+    const order = keyOrder(entries.length, read)
+    const ordered: LiveEntry[] = []
     const keys: Buffer[] = []
-    let start = 0
-    for (const end of this.#wantedEnds) {
-      keys.push(buffer.subarray(start, end))
-      start = end
+    for (let at = 0; at < entries.length; at++) {
+      const place = order === null ? at : (order[at] as number)
+      const { keyStart, keyEnd } = read(place)
+      ordered.push(entries[place] as LiveEntry)
+      keys.push(buffer.subarray(keyStart, keyEnd))
     }
     // The keys are the engine's until it has answered.
-    this.#wantedKeys = new ByteWriter(Math.max(wantedBytes, start))
+    this.#wantedKeys = new ByteWriter(Math.max(wantedBytes, this.#wantedKeys.position))
     this.#wanted = []
     this.#wantedEnds = []
-    return this.#read(entries, keys)
+    return this.#read(ordered, keys)
   }
 
   async *range(from: unknown, to: unknown, order: Order = 'forward'): AsyncGenerator<Entry> {

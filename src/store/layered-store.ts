@@ -18,6 +18,7 @@ import type { EngineBatch } from './engine.ts'
 import { Change, Generation } from './generation.ts'
 import { writeHeaders } from './held-record.ts'
 import { headersOf } from './kept-headers.ts'
+import { keyOrder } from './key-order.ts'
 import { changed, flag, type LiveEntry, type Slot, Touch } from './slot.ts'
 import { StateStore } from './state-store.ts'
 
@@ -293,15 +294,32 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     this.#pending = []
     this.#writing = generations
     const change = this.#change
-    for (const generation of generations) {
-      const { slots, number } = generation
+    let cut = 0
+    for (const { count } of generations) cut += count
+    const generationOf = new Int32Array(cut)
+    const indexOf = new Int32Array(cut)
+    let count = 0
+    for (let at = 0; at < generations.length; at++) {
+      const { slots, number } = generations[at] as Generation<S>
       for (let index = 0; index < slots.length; index++) {
-        const slot = slots[index] as S
-        if (this.#settledIn(slot) !== number) continue
-        generation.read(index, change)
-        this.persistSlot(slot, change, batch, to)
-        if (change.valueStart >= 0) slot.flags |= flag.stored
+        if (this.#settledIn(slots[index] as S) !== number) continue
+        generationOf[count] = at
+        indexOf[count++] = index
       }
+    }
+    const order = keyOrder(count, (place) => {
+      const generation = generations[generationOf[place] as number] as Generation<S>
+      generation.read(indexOf[place] as number, change)
+      return change
+    })
+    for (let at = 0; at < count; at++) {
+      const place = order === null ? at : (order[at] as number)
+      const generation = generations[generationOf[place] as number] as Generation<S>
+      const index = indexOf[place] as number
+      const slot = generation.slots[index] as S
+      generation.read(index, change)
+      this.persistSlot(slot, change, batch, to)
+      if (change.valueStart >= 0) slot.flags |= flag.stored
     }
   }
 
