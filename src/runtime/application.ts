@@ -38,6 +38,8 @@ const libraryVersion = '0.1.0'
 /** State folders are looked through at most this often. */
 const cleaningIntervalMinMs = 1_000
 const unheardPollMs = 20
+/** Beside the heartbeats at which others hear of it: so long a copy that stops waits for them to take over. */
+const handOverMs = 1_000
 
 const successors: { readonly [state in ApplicationState]: readonly ApplicationState[] } = {
   created: ['rebalancing', 'pending-shutdown'],
@@ -581,7 +583,7 @@ export class Millrace {
             cause: thrown,
           })
     this.#setState('pending-error')
-    await this.#release(false)
+    await this.#release(false, 0)
     this.#setState('error')
   }
 
@@ -598,12 +600,12 @@ export class Millrace {
         resolve()
       }, timeoutMs)
     })
-    await Promise.race([this.#release(leave), expired])
+    await Promise.race([this.#release(leave, timeoutMs), expired])
     clearTimeout(timer)
     this.#setState('not-running')
   }
 
-  async #release(leave: boolean): Promise<void> {
+  async #release(leave: boolean, timeoutMs: number): Promise<void> {
     const quietly = async (what: string, work: Promise<unknown> | undefined) => {
       try {
         await work
@@ -613,6 +615,10 @@ export class Millrace {
     }
     for (const timer of this.#timers) timer.cancel()
     this.#timers.clear()
+    if (leave) {
+      const waitMs = Math.min(2 * this.settings.heartbeatIntervalMs + handOverMs, timeoutMs / 3)
+      await quietly('the membership', this.#group?.handOver(waitMs))
+    }
     // The tasks first, while the membership that commits them still holds.
     await quietly('threads', this.#pool.stop())
     await quietly('the group', this.#group?.close(leave))

@@ -455,8 +455,10 @@ function placeActive(tasks: readonly Task[], list: readonly Member[], options: A
       continue
     }
     const nearest = (task.holders[0] as { lag: number }).lag
-    // As good as the best there is: no use to wait, or to run it elsewhere first.
-    if (lagOn(task, target) <= nearest + options.acceptableRecoveryLag) run(task, target)
+    // As good as the best there is: no use to wait, or to run it elsewhere first. Who has nothing of it at all restores
+    // even a little better while another still runs it.
+    const hasSome = target.lags.has(task.spec.id) || task.spec.stateRecords === 0
+    if (hasSome && lagOn(task, target) <= nearest + options.acceptableRecoveryLag) run(task, target)
     else detained.push(task)
   }
   for (const task of detained) {
@@ -537,10 +539,14 @@ function placeCopies(
   )
   let warmups = 0
   for (const { task, member } of waiting) {
-    if (warmups === options.warmupReplicasMax) break
     // As a standby it catches up anyway.
     if (task.copies.includes(member)) continue
-    warmups++
+    // What is soon restored burdens nobody.
+    const isSmall = (task.spec.stateRecords ?? Number.POSITIVE_INFINITY) <= options.acceptableRecoveryLag
+    if (!isSmall) {
+      if (warmups === options.warmupReplicasMax) continue
+      warmups++
+    }
     task.copies.push(member)
     member.warmup.push(task.spec.id)
   }

@@ -54,6 +54,8 @@ export type Subscription = {
   readonly shutdown: boolean
   /** From its last assignment: who was in the group, should its leader be gone by now. */
   readonly roster: readonly RosterEntry[]
+  /** It is about to stop: its tasks go to others, and when it has given them up it leaves. */
+  readonly leaving: boolean
 }
 
 /** A member as the one before knew it: its transactional ids and active tasks. */
@@ -93,9 +95,13 @@ export type Assignment = {
   readonly leaderEndpoint: string | null
   /** To be given back in the next subscription. Only some members get it. */
   readonly roster: readonly RosterEntry[]
+  /** Some member gives tasks up first: everyone joins again at once, and the next round begins when it has. */
+  readonly revoking: boolean
 }
 
-const version = 1
+const version = 2
+/** What came since is appended. */
+const oldestReader = 1
 const textBytesMax = 4096
 const messageCharsMax = 1000
 const directives = ['run', 'idle', 'shutdown', 'failed'] as const
@@ -108,7 +114,7 @@ const rosterBytesMax = 100_000
 export function encodeSubscription(subscription: Subscription): Buffer {
   const to = new ByteWriter(512)
   to.int8(version)
-  to.int8(version)
+  to.int8(oldestReader)
   writeText(to, subscription.processId)
   to.uvarint(subscription.capacity)
   writeText(to, subscription.topologyHash)
@@ -129,11 +135,12 @@ export function encodeSubscription(subscription: Subscription): Buffer {
   to.float64(subscription.share)
   to.int8(subscription.shutdown ? 1 : 0)
   writeRoster(to, subscription.roster)
+  to.int8(subscription.leaving ? 1 : 0)
   return to.copy()
 }
 
 export function decodeSubscription(bytes: Buffer): Subscription {
-  return reading('subscription', bytes, (from) => {
+  return reading('subscription', bytes, (from, written) => {
     const processId = readText(from)
     const capacity = Math.max(1, from.uvarint())
     const topologyHash = readText(from)
@@ -163,6 +170,7 @@ export function decodeSubscription(bytes: Buffer): Subscription {
       share: readShare(from),
       shutdown: from.int8() !== 0,
       roster: readRoster(from),
+      leaving: written >= 2 && from.int8() !== 0,
     }
   })
 }
@@ -172,7 +180,7 @@ export function decodeSubscription(bytes: Buffer): Subscription {
 export function encodeAssignment(assignment: Assignment): Buffer {
   const to = new ByteWriter(512)
   to.int8(version)
-  to.int8(version)
+  to.int8(oldestReader)
   to.int8(directives.indexOf(assignment.directive))
   writeText(to, assignment.code)
   writeText(to, assignment.message.slice(0, messageCharsMax))
@@ -190,11 +198,12 @@ export function encodeAssignment(assignment: Assignment): Buffer {
   writeText(to, assignment.leaderEndpoint ?? '')
   writePeers(to, assignment.peers)
   writeRoster(to, assignment.roster)
+  to.int8(assignment.revoking ? 1 : 0)
   return to.copy()
 }
 
 export function decodeAssignment(bytes: Buffer): Assignment {
-  return reading('assignment', bytes, (from) => {
+  return reading('assignment', bytes, (from, written) => {
     const directive = directives[from.int8()]
     if (directive === undefined) throw wrong('it says to do something unknown')
     const code = readText(from)
@@ -223,6 +232,7 @@ export function decodeAssignment(bytes: Buffer): Assignment {
       peers,
       leaderEndpoint: leaderEndpoint === '' ? null : leaderEndpoint,
       roster: readRoster(from),
+      revoking: written >= 2 && from.int8() !== 0,
     }
   })
 }
@@ -420,7 +430,7 @@ function wrong(message: string): StreamsError {
   return new StreamsError('GROUP_DATA_MALFORMED', message)
 }
 
-function reading<T>(what: string, bytes: Buffer, read: (from: ByteReader) => T): T {
+function reading<T>(what: string, bytes: Buffer, read: (from: ByteReader, written: number) => T): T {
   const remedy = `every member of the group must be this application, started with millrace`
   const from = new ByteReader(bytes)
   let written = 0
@@ -430,7 +440,7 @@ function reading<T>(what: string, bytes: Buffer, read: (from: ByteReader) => T):
     readableBy = from.int8()
     if (written < 1 || readableBy < 1 || readableBy > written)
       throw wrong(`it begins with ${written}, ${readableBy}`)
-    if (readableBy <= version) return read(from)
+    if (readableBy <= version) return read(from, written)
   } catch (cause) {
     const detail = cause instanceof StreamsError ? cause.message : String(cause)
     throw new StreamsError(

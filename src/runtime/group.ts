@@ -111,6 +111,10 @@ export class Group {
   #places: Places | null = null
   #led: { readonly generation: number; readonly peers: readonly Peer[] } | null = null
   #askedAt = Number.NEGATIVE_INFINITY
+  /** This copy is about to stop, and the others take over. */
+  #leaving = false
+  /** Whether it has no task left, or won't be rid of them in this way. */
+  #handedOver: ((isDone: boolean) => void) | null = null
   /** How often the group went on without this member. */
   #losses = 0
 
@@ -138,7 +142,10 @@ export class Group {
       onRebalance: () => this.#onRebalance(),
       onAssigned: (assignment, identity) => this.#onAssigned(assignment, identity),
       onLost: (error) => this.#onLost(error),
-      onFatal: (error) => options.fatal(error),
+      onFatal: (error) => {
+        this.#handedOver?.(false)
+        options.fatal(error)
+      },
     })
   }
 
@@ -198,6 +205,31 @@ export class Group {
     this.#member.rejoin('the application shuts down')
   }
 
+  /**
+   * Before this copy stops in order, the others are told: they take its tasks over while it processes on, and it gives
+   * up what is asked of it and leaves. Told by its leaving alone they would hear of it only at their next heartbeats,
+   * and its tasks would stand still until then. Ends early where nobody takes over within `waitMs`.
+   */
+  async handOver(waitMs: number): Promise<void> {
+    const isAlone = this.#roster.length === 1
+    if (isAlone || this.#given === null || this.#owned.length === 0 || !this.#member.isCurrent) return
+    const { clock, logger } = this.#options
+    this.#leaving = true
+    const handedOver = new Promise<boolean>((resolve) => {
+      this.#handedOver = resolve
+    })
+    const timer = clock.after(waitMs, () => {
+      logger.info(`the other copies have not taken over within ${waitMs} ms; this one stops all the same`)
+      this.#handedOver?.(false)
+    })
+    this.#member.rejoin('this copy stops')
+    const isDone = await handedOver
+    timer.cancel()
+    this.#handedOver = null
+    // The others wait for just this; what else there is to close comes after.
+    if (isDone) await this.#member.leave()
+  }
+
   async close(leave: boolean): Promise<void> {
     this.#probe?.cancel()
     this.#patterns?.cancel()
@@ -239,6 +271,7 @@ export class Group {
       share: this.#share,
       shutdown: this.#shutdown,
       roster: this.#roster,
+      leaving: this.#leaving,
     })
     return { topics: [...topics], owned: this.#owned, userData }
   }
@@ -300,8 +333,12 @@ export class Group {
     // The cooperative protocol's second half: who gave something up joins again, so that it can be given on.
     const kept = new Set(assignment.active)
     const gaveUp = revoked.filter((task) => before.has(task) && !kept.has(task))
-    if (gaveUp.length > 0) this.#member.rejoin(`gave up ${gaveUp.length} tasks`)
-    this.#watchWarmups(assignment.warmup)
+    if (this.#leaving && active.length === 0) this.#handedOver?.(true)
+    else if (gaveUp.length > 0) this.#member.rejoin(`gave up ${gaveUp.length} tasks`)
+    // Everyone else waits for that in the next round already: at a heartbeat they would hear of it too late.
+    else if (assignment.revoking) this.#member.rejoin('others give up tasks')
+    // What it stands by for may be meant to run here, too.
+    this.#watchWarmups(assignment.probing ? replicas.map(({ id }) => id) : assignment.warmup)
     if (assignment.probing) {
       this.#probe = clock.after(settings.probingRebalanceIntervalMs, () => this.#member.rejoin('probing'))
     }
@@ -311,6 +348,7 @@ export class Group {
     this.#options.logger.warn(`the group goes on without this member: ${error.message}`)
     this.#losses++
     this.#owned = []
+    this.#handedOver?.(false)
     if (this.#given !== null) this.#given = { ...this.#given, tasks: [] }
     this.#places = null
     this.#options.lost()
@@ -329,7 +367,6 @@ export class Group {
       lag !== null && lag !== undefined && lag >= 0 && lag <= acceptableRecoveryLag
     const waiting = warmup.filter((task) => !caughtUp(this.#said.get(task)))
     if (waiting.length === 0) return
-    if (warmup.length === 0) return
     const { pool, clock } = this.#options
     this.#warm = clock.after(warmupIntervalMs, () => {
       const lags = new Map(
@@ -449,7 +486,8 @@ export class Group {
     const specs = this.#specs(counts, await this.#deployment.stateRecords(deployed))
 
     // One topology at a time: members with another one wait until those with this one are gone.
-    const able = said.filter(({ says }) => says.topologyHash === topologyHash)
+    // Who is about to leave gets nothing.
+    const able = said.filter(({ says }) => says.topologyHash === topologyHash && !says.leaving)
     const shares = sharesOf(
       able.map(({ memberId, says }) => ({
         memberId,
@@ -460,27 +498,27 @@ export class Group {
       { slowAfterMs },
     )
     const tasksAt = tasksByPartition(specs)
-    const decided = assignTasks(
-      specs,
-      able.map(({ memberId, owned, says }) => ({
-        memberId,
-        processId: says.processId,
-        capacity: says.capacity,
-        share: shares.get(memberId) ?? 1,
-        tags: says.tags,
-        owned: tasksAt(owned),
-        standby: says.standby,
-        warmup: says.warmup,
-        lags: says.lags,
-      })),
-      {
-        standbyReplicas: settings.standbyReplicas,
-        warmupReplicasMax: settings.warmupReplicasMax,
-        acceptableRecoveryLag: settings.acceptableRecoveryLag,
-        rackTags: settings.rackAwareTags,
-      },
-    )
-    const round = planRebalance(specs, members, decided.members)
+    const takers = able.map(({ memberId, owned, says }) => ({
+      memberId,
+      processId: says.processId,
+      capacity: says.capacity,
+      share: shares.get(memberId) ?? 1,
+      tags: says.tags,
+      owned: tasksAt(owned),
+      standby: says.standby,
+      warmup: says.warmup,
+      lags: says.lags,
+    }))
+    const decided =
+      takers.length === 0
+        ? null
+        : assignTasks(specs, takers, {
+            standbyReplicas: settings.standbyReplicas,
+            warmupReplicasMax: settings.warmupReplicasMax,
+            acceptableRecoveryLag: settings.acceptableRecoveryLag,
+            rackTags: settings.rackAwareTags,
+          })
+    const round = planRebalance(specs, members, decided?.members ?? new Map())
     const gone = goneMembers(said)
     const peers = said.flatMap(({ memberId, says }) => {
       const tasks = round.members.get(memberId)
@@ -489,10 +527,11 @@ export class Group {
         : [{ endpoint: says.endpoint, active: tasks?.active ?? [], standby: tasks?.standby ?? [] }]
     })
     this.#led = { generation: this.#member.identity.generation, peers }
-    const roster: RosterEntry[] = said.map(({ memberId, says }) => ({
+    const roster: RosterEntry[] = said.map(({ memberId, owned, says }) => ({
       memberId,
       transactionalIds: says.transactionalIds,
-      tasks: round.members.get(memberId)?.active ?? [],
+      // Who dies while it gives a task up may leave a transaction behind: its next owner must know.
+      tasks: [...new Set([...(round.members.get(memberId)?.active ?? []), ...tasksAt(owned)])],
     }))
     const shared = shareOut(
       peers,
@@ -524,7 +563,8 @@ export class Group {
         ],
         changelogs,
         share: shares.get(memberId) ?? 1,
-        probing: decided.probing,
+        probing: decided?.probing ?? false,
+        revoking: round.revoking,
         leaderEndpoint: this.#options.endpoint(),
         ...shared(memberId),
       }
@@ -584,6 +624,7 @@ function directiveToAll(
     peers: [],
     leaderEndpoint: null,
     roster: [],
+    revoking: false,
   })
   return new Map(members.map(({ memberId }) => [memberId, { partitions: [], userData }]))
 }

@@ -351,10 +351,10 @@ export const options = defineOptions(
     },
     heartbeatIntervalMs: {
       group: 'Group',
-      default: 3_000,
+      default: 1_000,
       check: duration({ min: 100 }),
       java: ['heartbeat.interval.ms'],
-      doc: 'How often a copy tells the group that it lives. At most a third of sessionTimeoutMs.',
+      doc: 'How often a copy tells the group that it lives, and so hears of changes. At most a third of sessionTimeoutMs.',
     },
     rebalanceTimeoutMs: {
       group: 'Group',

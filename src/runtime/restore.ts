@@ -51,6 +51,11 @@ type Following = {
   applying: Promise<void>
 }
 
+/** Says whether the task is still wanted here. */
+export type Wanted = () => boolean
+
+const always: Wanted = () => true
+
 export class Restorer {
   readonly #options: RestoreOptions
   readonly #following = new Map<string, Following>()
@@ -61,13 +66,19 @@ export class Restorer {
   }
 
   /** Resolves when every changelog is read to the end that it has now. */
-  async restore(task: string, state: TaskState, changelogs: readonly Changelog[]): Promise<void> {
+  async restore(
+    task: string,
+    state: TaskState,
+    changelogs: readonly Changelog[],
+    wanted: Wanted = always,
+  ): Promise<void> {
     if (changelogs.length === 0) return
     const { admin } = this.#options.client
     const [ends, starts] = await Promise.all([
       admin.offsets(changelogs, 'latest', 'read_uncommitted'),
       admin.offsets(changelogs, 'earliest', 'read_uncommitted'),
     ])
+    if (!wanted()) throw givenUp(task)
     const positions = new Map(state.positions().map(({ store, offset }) => [store, offset]))
     await this.#all(
       task,
@@ -90,8 +101,15 @@ export class Restorer {
   }
 
   /** A standby: follows from where the state stands until `stop`. Rejects only where it can't go on. */
-  async follow(task: string, state: TaskState, changelogs: readonly Changelog[]): Promise<void> {
+  async follow(
+    task: string,
+    state: TaskState,
+    changelogs: readonly Changelog[],
+    wanted: Wanted = always,
+  ): Promise<void> {
     const starts = await this.#options.client.admin.offsets(changelogs, 'earliest', 'read_uncommitted')
+    // Stopped while there was nothing to stop yet.
+    if (!wanted()) throw givenUp(task)
     const positions = new Map(state.positions().map(({ store, offset }) => [store, offset]))
     await this.#all(
       task,
@@ -302,6 +320,10 @@ export class Restorer {
       records,
     })
   }
+}
+
+export function givenUp(task: string): StreamsError {
+  return new StreamsError('TASK_GIVEN_UP', `task ${task}: given up while it was opened`, { task })
 }
 
 /** Keys and values are ranges of the chunk, and good until it is released. */

@@ -348,8 +348,11 @@ export class StreamThread {
     return this.#between(async () => {
       const leaving = tasks.flatMap((id) => this.#slots.get(id) ?? [])
       if (leaving.length === 0) return
-      await this.#commitAll('revoked')
-      await this.#giveBack(leaving)
+      // Standbys have nothing to commit, and the tasks that stay need not stop for them.
+      if (leaving.some(({ assignment }) => assignment.role === 'active')) {
+        await this.#commitAll('revoked')
+        await this.#giveBack(leaving)
+      }
       await Promise.all(leaving.map((slot) => this.#close(slot, 'clean')))
     })
   }

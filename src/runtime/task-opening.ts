@@ -1,7 +1,7 @@
 /**
  * How a task comes to life on a thread. The order matters: first the positions of its input, which no open transaction
- * can move any more; then the local state, judged and restored to the end that its changelogs have after that; then the
- * operators. A standby stops half-way and follows.
+ * can move any more, and meanwhile the local state, opened and judged; then that is restored to the end that its
+ * changelogs have after both; then the operators. A standby stops half-way and follows.
  */
 import { assert } from '../base/assert.ts'
 import type { Clock } from '../base/clock.ts'
@@ -13,7 +13,7 @@ import type { TaskState } from '../store/contract.ts'
 import type { Subtopology, TopologyGraph } from '../topology/topology.ts'
 import type { Hooks } from './hooks.ts'
 import type { Progress } from './progress.ts'
-import type { Changelog, Restorer } from './restore.ts'
+import { type Changelog, givenUp, type Restorer, type Wanted } from './restore.ts'
 import { isUntouched, outlived } from './state-age.ts'
 import type { TaskAssignment, ThreadOwner } from './stream-thread.ts'
 import { Task, type TaskInput, type TaskSettings } from './task.ts'
@@ -34,9 +34,6 @@ export type OpeningOptions = {
 
 export type OpenedTask = { readonly task: Task; readonly inputs: readonly TaskInput[] }
 
-/** Says whether the task is still wanted here. */
-type Wanted = () => boolean
-
 export class TaskOpening {
   readonly #options: OpeningOptions
   readonly #careful = new Set<string>()
@@ -49,11 +46,18 @@ export class TaskOpening {
     const { client, graph, owner, settings, restorer, clock, logger, hooks } = this.#options
     const { id, partition } = assignment
     const subtopology = this.#subtopology(assignment)
-    const committed = await client.committed(settings.applicationId, assignment.inputs)
-    const changelogs = this.#changelogs(assignment, subtopology, committed)
-    const { state, record } = await this.#openState(assignment, subtopology, changelogs)
+    // Side by side: where the changelogs end is asked only after both.
+    const [positions, opened] = await Promise.allSettled([
+      client.committed(settings.applicationId, assignment.inputs),
+      this.#openState(assignment, subtopology, this.#changelogs(assignment, subtopology, [])),
+    ])
+    if (opened.status === 'rejected') throw opened.reason
+    const { state, record } = opened.value
     try {
-      await restorer.restore(id, state, changelogs)
+      if (positions.status === 'rejected') throw positions.reason
+      const committed = positions.value
+      const changelogs = this.#changelogs(assignment, subtopology, committed)
+      await restorer.restore(id, state, changelogs, wanted)
       if (!wanted()) throw givenUp(id)
       const inputs: TaskInput[] = []
       for (const input of assignment.inputs) {
@@ -97,7 +101,7 @@ export class TaskOpening {
     const { state } = await this.#openState(assignment, subtopology, changelogs)
     following(state)
     try {
-      if (wanted()) await this.#options.restorer.follow(assignment.id, state, changelogs)
+      if (wanted()) await this.#options.restorer.follow(assignment.id, state, changelogs, wanted)
       await state.close('clean')
     } catch (error) {
       if (!wanted()) {
@@ -223,8 +227,4 @@ export class TaskOpening {
     const [latest] = await client.admin.offsets([input], 'latest', 'read_uncommitted')
     return latest?.offset ?? 0
   }
-}
-
-function givenUp(task: string): StreamsError {
-  return new StreamsError('TASK_GIVEN_UP', `task ${task}: given up while it was opened`, { task })
 }

@@ -146,8 +146,9 @@ test('fail-over: stalls while copies join, leave, are killed and restarted', {
     )
     expect(wrong).toEqual([])
     expect([...last.values()]).toEqual(Array.from({ length: partitions }, () => number))
-    expect(joins).toBeLessThan(1_000 + calm)
-    expect(leaves).toBeLessThan(1_000 + calm)
+    expect(joins).toBeLessThan(600 + calm)
+    expect(leaves).toBeLessThan(600 + calm)
+    expect(rolling).toBeLessThan(1_000 + calm)
     expect(stayed).toBeLessThan(1_000 + calm)
     expect(killed).toBeLessThan(sessionTimeoutMs + 2_000)
   } finally {

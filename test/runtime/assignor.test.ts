@@ -264,6 +264,21 @@ describe('assignor: properties', () => {
   })
 })
 
+test('assignor: a member joins with nothing, tasks of little state warm up there all at once and then move', () => {
+  const tasks = specs([{ partitions: 8, stateful: true }]).map((spec) => ({ ...spec, stateRecords: 500 }))
+  const group = new SimulatedGroup(tasks, defaults)
+  const [one, two] = [group.join(), group.join()]
+  const second = group.leave(two)
+  group.settle(1)
+  group.members.set(two, second)
+  group.round()
+  expect(group.members.get(one)?.active).toHaveLength(8)
+  expect(group.members.get(two)).toMatchObject({ active: [], warmup: ['0_0', '0_1', '0_2', '0_3'] })
+  group.catchUp()
+  group.settle(3)
+  expect(group.members.get(two)?.active).toHaveLength(4)
+})
+
 describe('assignor: fail-over', () => {
   test('the owner dies, the standby that has caught up takes each task at once', () => {
     const group = groupOf([{ partitions: 12, stateful: true }], [1, 1, 1, 1], {

@@ -46,6 +46,7 @@ const subscriptions: fc.Arbitrary<Subscription> = fc.record({
   share,
   shutdown: fc.boolean(),
   roster,
+  leaving: fc.boolean(),
 })
 
 const assignments: fc.Arbitrary<Assignment> = fc.record({
@@ -64,6 +65,7 @@ const assignments: fc.Arbitrary<Assignment> = fc.record({
   ),
   leaderEndpoint: fc.option(fc.webUrl()),
   roster,
+  revoking: fc.boolean(),
 })
 
 const typed = expect.objectContaining({ code: expect.stringMatching(/^GROUP_DATA_/) })
@@ -131,8 +133,25 @@ const [some] = fc.sample(subscriptions, { seed: 7, numRuns: 1 }) as [Subscriptio
 
 test('subscription: fields appended by a newer version, what is known is read', () => {
   const bytes = Buffer.concat([encodeSubscription(some), Buffer.from('something new')])
-  bytes[0] = 2
+  bytes[0] = 3
   expect(decodeSubscription(bytes)).toEqual(some)
+})
+
+test('subscription and assignment: of version 1, nobody leaves and nothing is revoked', () => {
+  const oldOf = (bytes: Buffer): Buffer => {
+    const old = Buffer.from(bytes.subarray(0, -1))
+    old[0] = 1
+    return old
+  }
+  const [given] = fc.sample(assignments, { seed: 7, numRuns: 1 }) as [Assignment]
+  expect(decodeSubscription(oldOf(encodeSubscription({ ...some, leaving: true })))).toEqual({
+    ...some,
+    leaving: false,
+  })
+  expect(decodeAssignment(oldOf(encodeAssignment({ ...given, revoking: true })))).toEqual({
+    ...given,
+    revoking: false,
+  })
 })
 
 test('subscription: of a version that can not be read here, an error that says so', () => {

@@ -53,3 +53,25 @@ test('restore: one store fails while another is being written, nothing more is a
   await restorer.close()
   await producer.close()
 })
+
+test('restore: a task is stopped while it is asked where its changelogs begin, neither a standby nor a restore goes on', async () => {
+  await using world = await World.open({ log: 1 })
+  const producer = await world.stranger()
+  await producer.produce([outgoing('log', 0, [['a', '1']])])
+  const restorer = world.restorer('read_uncommitted')
+  const state = { positions: () => [], restore: () => undefined } as unknown as TaskState
+  for (const kind of ['follow', 'restore'] as const) {
+    let isWanted = true
+    using _asked = world.kafka.intercept('listOffsets', async () => {
+      isWanted = false
+      await restorer.stop('0_0')
+      return undefined
+    })
+    const changelogs = [{ store: 'log', topic: 'log', partition: 0, limit: null }]
+    await expect(restorer[kind]('0_0', state, changelogs, () => isWanted)).rejects.toMatchObject({
+      code: 'TASK_GIVEN_UP',
+    })
+  }
+  await restorer.close()
+  await producer.close()
+})
