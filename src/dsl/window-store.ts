@@ -45,5 +45,6 @@ export function windowStore(
     timestamped: true,
     windowSizeMs: windowSizeMs(windows),
     retainDuplicates: false,
+    ...(windows.kind === 'time' && { advanceMs: windows.advanceMs }),
   }
 }

@@ -6,17 +6,15 @@
 import type { Headers } from '../base/headers.ts'
 import { isPromise } from '../base/maybe-promise.ts'
 import { endOfTime, Windowed } from '../serde/windowed.ts'
-import type { Entry } from '../store/contract.ts'
+import type { Entry, WindowRun } from '../store/contract.ts'
 import type { WindowAggregateNode } from '../topology/node.ts'
+import { overlapMuch } from '../topology/windows.ts'
 import { spoilt, stepOf } from './aggregate.ts'
 import { inOrder, nowhere } from './call.ts'
 import { CloseEmission } from './emission.ts'
 import type { Run, TaskContext } from './run.ts'
 import { snapshotBy } from './snapshot.ts'
 import { flushWindow, storeOf, update } from './stores.ts'
-
-/** A record's windows are looked ahead for one by one up to so many; more are read as what they are, a range. */
-const windowsAheadMax = 16
 
 export function windowAggregate(node: WindowAggregateNode, next: Run, context: TaskContext): Run {
   const { name, windows, sendOld } = node
@@ -31,7 +29,6 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
   const graceMs = windows.kind === 'unlimited' ? 0 : windows.graceMs
   const tumbling = windows.kind === 'time' && windows.sizeMs === windows.advanceMs
   const sizeMs = windows.kind === 'unlimited' ? endOfTime : windows.sizeMs
-  const isAhead = looksAhead(windows)
   let observed = -1
   // A function threw: the record's other windows are left alone.
   let halted = false
@@ -65,6 +62,56 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
       context.drop('out-of-retention', name)
     }
     if (!silent) return next(new Windowed(key, entry.start, end), update(after, old), time, headers)
+  }
+
+  /** As `apply`, for the window that the run was moved to. */
+  const applyIn = (
+    run: WindowRun,
+    start: number,
+    key: unknown,
+    value: unknown,
+    timestamp: number,
+    headers: Headers,
+  ): void | Promise<void> => {
+    const before = run.value
+    let time = timestamp
+    let old: unknown = null
+    let after: unknown
+    try {
+      const base = before === null ? step.initial() : before
+      if (sendOld) old = snapshot(base)
+      if (before !== null && run.timestamp > timestamp) time = run.timestamp
+      after = step.add(key, value, base)
+    } catch (error) {
+      halted = true
+      const isSpoilt = spoilt(careful, before)
+      return context.failed(error, name, 'aggregation', key, value, timestamp, headers, isSpoilt)
+    }
+    if (!run.set(after, after === null ? timestamp : time, headers)) context.drop('out-of-retention', name)
+    if (!silent) return next(new Windowed(key, start, start + sizeMs), update(after, old), time, headers)
+  }
+
+  const walk = (
+    run: WindowRun,
+    from: number,
+    key: unknown,
+    value: unknown,
+    timestamp: number,
+    headers: Headers,
+  ): void | Promise<void> => {
+    const advanceMs = windows.kind === 'time' ? windows.advanceMs : 1
+    for (let start = from; start <= timestamp; start += advanceMs) {
+      if (halted) return
+      let waiting: void | Promise<void>
+      if (start + sizeMs <= observed - graceMs) waiting = context.drop('expired-window', name)
+      else {
+        run.seek(start)
+        waiting = applyIn(run, start, key, value, timestamp, headers)
+      }
+      if (waiting !== undefined) {
+        return waiting.then(() => walk(run, start + advanceMs, key, value, timestamp, headers))
+      }
+    }
   }
 
   const into = (
@@ -114,9 +161,12 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
     }
     if (windows.kind === 'time') {
       const from = firstStart(timestamp, sizeMs, windows.advanceMs)
-      const loading = isAhead ? null : store.fetch(key, from, timestamp)
-      if (isPromise(loading)) return loading.then(() => hop(from, key, value, timestamp, headers))
-      return hop(from, key, value, timestamp, headers)
+      const run = store.run?.(key, from, timestamp)
+      if (run === undefined) return hop(from, key, value, timestamp, headers)
+      if (isPromise(run)) {
+        return run.then((opened) => walk(opened as WindowRun, from, key, value, timestamp, headers))
+      }
+      return walk(run, from, key, value, timestamp, headers)
     }
     if (windows.kind === 'unlimited') {
       if (timestamp >= windows.startMs)
@@ -154,7 +204,7 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
 
 /** Whether a whole chunk's windows are asked for before its first record. */
 export function looksAhead(windows: WindowAggregateNode['windows']): boolean {
-  return windows.kind === 'time' && windows.sizeMs <= windowsAheadMax * windows.advanceMs
+  return windows.kind === 'time' && !overlapMuch(windows.sizeMs, windows.advanceMs)
 }
 
 /** The earliest window of a time: starts are multiples of the advance, never negative. */

@@ -105,6 +105,23 @@ export type WindowStore<K = unknown, V = unknown> = StoreBase<K, V> & {
   ): AsyncIterable<Entry<K, V>>
   /** As in a key-value store, for `entry(key, start)`. */
   want(key: K, start: number): void
+  /**
+   * Where a record falls into many windows: those of a key from one start to another, as far apart as the store's
+   * windows are. It is the store's own: done with when the next is asked for.
+   */
+  run?(key: K, from: number, to: number): MaybePromise<WindowRun<K, V>>
+}
+
+/** Windows of one key, side by side, without an entry each. */
+export type WindowRun<K = unknown, V = unknown> = {
+  readonly key: K
+  /** Moves to the window that starts there. */
+  seek(start: number): void
+  /** Of the window that was moved to, as an entry has them. */
+  readonly value: V | null
+  readonly timestamp: number
+  /** As in a window store. */
+  set(value: V | null, timestamp: number, headers: Headers): boolean
 }
 
 export type SessionStore<K = unknown, V = unknown> = StoreBase<K, V> & {

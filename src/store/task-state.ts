@@ -45,6 +45,7 @@ import {
   type StoreServices,
   Tally,
 } from './state-store.ts'
+import { isInStrips, StripEntries } from './strip-store.ts'
 import { SubscriptionEntries } from './subscription-store.ts'
 import { SuppressEntries } from './suppress-buffer.ts'
 import { TimedStore } from './timed-store.ts'
@@ -60,6 +61,7 @@ const viewBytesMax = 16 * 1024 * 1024
 type AnyStore =
   | KeyValueEntries
   | WindowEntries
+  | StripEntries
   | DuplicateEntries
   | SessionEntries
   | VersionedEntries
@@ -630,7 +632,9 @@ function makeStore(
     case 'window':
       return spec.retainDuplicates
         ? new DuplicateEntries(spec, services, number, notes, offset)
-        : new WindowEntries(spec, services, number, notes, offset)
+        : isInStrips(spec)
+          ? new StripEntries(spec, services, number, notes, offset)
+          : new WindowEntries(spec, services, number, notes, offset)
     case 'session':
       return new SessionEntries(spec, services, number, notes, offset)
     case 'versioned':
@@ -653,6 +657,7 @@ function shapeOf(spec: StoreSpec): string {
   const headers = spec.keepsHeaders === true ? '/headers' : ''
   switch (spec.kind) {
     case 'window':
+      return `window/${spec.segmentIntervalMs}${isInStrips(spec) ? `/${spec.advanceMs}` : headers}`
     case 'session':
     case 'versioned':
       return `${spec.kind}/${spec.segmentIntervalMs}${headers}`

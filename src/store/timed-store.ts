@@ -64,6 +64,8 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   #readings = 0
   #readFrom = Number.POSITIVE_INFINITY
   #wanted: { key: unknown; id: unknown; time: number; discriminator: number }[] = []
+  /** How far behind the observed time an entry's time may be, for it holds more than what it is named by. */
+  readonly #reachMs: number
 
   constructor(
     spec: WindowStoreSpec | SessionStoreSpec,
@@ -71,13 +73,15 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     number: number,
     notes: StoreNotes,
     offset: number | null,
+    reachMs = 0,
   ) {
     super(spec, services, number, notes, offset)
+    this.#reachMs = reachMs
     this.codec = new KeyCodec(spec.keySerde, this.topic)
     this.primitive = this.codec.primitive
     this.#segments = new Segments(spec)
     this.groups = new TimeGroups(spec.emitOnClose ? 1 : groupSpanMs(spec))
-    this.#floor = this.pinned || offset === null ? Number.NEGATIVE_INFINITY : notes.observedTime + 1
+    this.#floor = this.pinned || offset === null ? Number.NEGATIVE_INFINITY : notes.observedTime + reachMs + 1
     this.#liveFrom = this.#segments.liveFrom(notes.observedTime)
   }
 
@@ -88,6 +92,11 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   protected abstract discriminatorOf(entry: LiveEntry): number
   protected abstract readonly discriminatorBytes: 4 | 8
   protected abstract make(key: unknown, id: unknown, time: number, discriminator: number): LiveEntry
+
+  /** What it counts for. */
+  protected countOf(entry: LiveEntry): number {
+    return entry.value === null ? 0 : 1
+  }
 
   /** With its share of a bucket and a group. */
   protected override get slotCost(): number {
@@ -127,7 +136,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
       while (gone < entries.length && this.timeOf(entries[gone] as LiveEntry) < liveFrom) {
         const expired = entries[gone++] as LiveEntry
         this.untrack(expired)
-        if (expired.value !== null) this.notes.count--
+        this.notes.count -= this.countOf(expired)
         expired.flags |= flag.detached | flag.hidden
       }
       if (gone === entries.length) this.#buckets.delete(entry.id)
@@ -350,6 +359,20 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     return this.#fetchId(key, id, low, to, order, passes)
   }
 
+  /** Everything of a key with a time from `from` on is in memory then. */
+  protected loadFrom(key: unknown, id: unknown, from: number): MaybePromise<void> {
+    const bucket = this.#buckets.get(id)
+    return from < (bucket === undefined ? this.#floor : bucket.floor)
+      ? this.#loadKey(key, id, from)
+      : undefined
+  }
+
+  /** What is in memory of a key, at a time. */
+  protected entryAt(id: unknown, time: number, discriminator: number): LiveEntry | undefined {
+    const bucket = this.#buckets.get(id)
+    return bucket && this.#seek(bucket, time, discriminator)
+  }
+
   #fetchId(
     key: unknown,
     id: unknown,
@@ -445,14 +468,18 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   }
 
   protected override writeRowKey(entry: LiveEntry, change: Change, to: ByteWriter): void {
-    to.int16(this.number)
-    to.int64(this.#segments.of(this.timeOf(entry)))
+    this.writeSegment(this.timeOf(entry), to)
     to.range(change.buffer, change.keyStart, change.keyEnd)
   }
 
-  #writeLocal(id: unknown, time: number, discriminator: number, to: ByteWriter): void {
+  /** What comes before the key's bytes in a row's key. */
+  protected writeSegment(time: number, to: ByteWriter): void {
     to.int16(this.number)
     to.int64(this.#segments.of(time))
+  }
+
+  #writeLocal(id: unknown, time: number, discriminator: number, to: ByteWriter): void {
+    this.writeSegment(time, to)
     this.codec.write(id, to)
     to.int64(time)
     this.writeDiscriminator(discriminator, to)
@@ -518,7 +545,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
           const row = found[index]
           const entry = this.make(want.key, want.id, want.time, want.discriminator)
           entry.wantedBy = wantedBy
-          const filled = row === undefined ? undefined : this.#fill(entry, row)
+          const filled = row === undefined ? undefined : this.fill(entry, row)
           if (isPromise(filled)) {
             return filled.then(() => {
               entries.push(this.#enter(entry))
@@ -565,7 +592,8 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     return entry
   }
 
-  #fill(entry: LiveEntry, row: Buffer): MaybePromise<void> {
+  /** What the engine has of it. */
+  protected fill(entry: LiveEntry, row: Buffer): MaybePromise<void> {
     const value = this.valueSerde.read(row, timestampBytes, row.length, this.topic, noHeaders)
     if (isPromise(value)) return value.then((read) => this.#fillWith(entry, row, read))
     return this.#fillWith(entry, row, value)
@@ -583,12 +611,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   #loadKey(key: unknown, id: unknown, from: number): MaybePromise<void> {
     const loading = this.#loading.get(id)
     if (loading !== undefined) {
-      return loading.then(() => {
-        const bucket = this.#buckets.get(id)
-        return from < (bucket === undefined ? this.#floor : bucket.floor)
-          ? this.#loadKey(key, id, from)
-          : undefined
-      })
+      return loading.then(() => this.loadFrom(key, id, from))
     }
     const reading = this.#scanKey(key, id, from)
     return isPromise(reading) ? this.#register([id], reading) : reading
@@ -598,7 +621,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     const { scratch } = this.services
     const floor = this.#buckets.get(id)?.floor ?? this.#floor
     const first = this.#segments.of(Math.max(from, this.#liveFrom))
-    const last = this.#segments.of(Math.min(floor - 1, this.settledNotes.observedTime))
+    const last = this.#segments.of(Math.min(floor - 1, this.settledNotes.observedTime + this.#reachMs))
     scratch.reset()
     this.codec.write(id, scratch)
     const keyBytes = scratch.copy()
@@ -664,7 +687,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     const keyEnd = row.key.length - 8 - this.discriminatorBytes
     const time = int64At(row.key, keyEnd)
     const entry = this.make(key, id, time, this.#discriminatorAt(row.key, keyEnd + 8))
-    return chain(this.#fill(entry, row.value), () => {
+    return chain(this.fill(entry, row.value), () => {
       entries.push(entry)
     })
   }
@@ -698,7 +721,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   override restored(nextOffset: number): void {
     super.restored(nextOffset)
-    if (!this.pinned) this.#floor = this.notes.observedTime + 1
+    if (!this.pinned) this.#floor = this.notes.observedTime + this.#reachMs + 1
   }
 
   override restoreRecord(record: ChangelogRecord, batch: EngineBatch | null): MaybePromise<void> {
@@ -743,7 +766,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
       }
       if (record.value === null) return undefined
       const entry = this.make(key, id, time, discriminator)
-      return chain(this.#fill(entry, this.rowOf(record)), () => {
+      return chain(this.fill(entry, this.rowOf(record)), () => {
         this.notes.count++
         this.insert(entry)
       })

@@ -42,6 +42,8 @@ export type WindowStoreSpec = StoreSpecBase & {
   readonly retainDuplicates: boolean
   /** Read also by the start of all keys: emit on close scans by time. */
   readonly emitOnClose: boolean
+  /** Windows mostly start at multiples of it. */
+  readonly advanceMs?: number
 }
 
 export type SessionStoreSpec = StoreSpecBase & {

@@ -44,3 +44,10 @@ export type FixedWindowsSpec = TimeWindowsSpec | UnlimitedWindowsSpec | CustomWi
 export type WindowsSpec = FixedWindowsSpec | SlidingWindowsSpec | SessionWindowsSpec
 
 export { Windowed } from '../serde/windowed.ts'
+
+/** Windows of a record up to which they are kept and asked for one by one; more are taken as what they are, a range. */
+const overlapMax = 16
+
+export function overlapMuch(sizeMs: number, advanceMs: number): boolean {
+  return sizeMs > overlapMax * advanceMs
+}

@@ -12,6 +12,7 @@ import type {
   SuppressBuffer,
   TaskState,
   VersionedStore,
+  WindowRun,
   WindowStore,
 } from '../../src/store/contract.ts'
 import type { SessionStoreSpec, VersionedStoreSpec, WindowStoreSpec } from '../../src/topology/store-spec.ts'
@@ -192,10 +193,12 @@ function plain({ key, start, end, value, timestamp }: Row): Row {
 
 export class WindowModel extends TimedModel {
   readonly #sizeMs: number
+  readonly #advanceMs: number
 
   constructor(spec: WindowStoreSpec) {
     super(spec)
     this.#sizeMs = spec.windowSizeMs
+    this.#advanceMs = spec.advanceMs ?? 1
   }
 
   timeOf(row: Row): number {
@@ -208,6 +211,7 @@ export class WindowModel extends TimedModel {
     const start = Math.max(0, clock.now - integer(draw, 180)) - 0
     const time = draw() < 0.7 ? start - (start % 10) : start
     const end = time + this.#sizeMs
+    if (store.run !== undefined && draw() < 0.3) return this.#walk(store, key, start, draw)
     switch (integer(draw, 8)) {
       case 0: {
         const entry = await store.entry(key, time)
@@ -256,6 +260,27 @@ export class WindowModel extends TimedModel {
         const kept = store.set(entry, value, timestamp, noHeaders)
         expect(kept).toBe(this.write({ key, start: time, end, value: structuredClone(value), timestamp }))
       }
+    }
+  }
+
+  /** As an operator does with a record: some of its windows, in order, perhaps with a wait in between. */
+  async #walk(store: WindowStore, key: string, to: number, draw: Draw): Promise<void> {
+    const from = Math.max(0, to - this.#sizeMs + this.#advanceMs)
+    const first = Math.ceil(from / this.#advanceMs) * this.#advanceMs
+    if (first > to) return
+    const run = (await store.run?.(key, first, to)) as WindowRun<string, { n: number }>
+    for (let start = first; start <= to; start += this.#advanceMs) {
+      if (draw() < 0.1) continue
+      if (draw() < 0.005) await new Promise((resolve) => setImmediate(resolve))
+      run.seek(start)
+      const there = this.visible().find((row) => row.key === key && row.start === start)
+      expect([run.value, run.timestamp]).toEqual([there?.value ?? null, there?.timestamp ?? -1])
+      const value = draw() < 0.1 ? null : (run.value ?? { n: 0 })
+      if (value !== null) value.n++
+      const timestamp = value === null ? start : to + integer(draw, 3)
+      const kept = run.set(value, timestamp, noHeaders)
+      const written = { value: structuredClone(value), timestamp: value === null ? -1 : timestamp }
+      expect(kept).toBe(this.write({ key, start, end: start + this.#sizeMs, ...written }))
     }
   }
 

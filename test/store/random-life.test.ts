@@ -93,6 +93,19 @@ function versionWorld(): { specs: StoreSpec[]; models: Model<unknown>[] } {
   return { specs, models: specs.map((spec) => new VersionedModel(spec)) as unknown as Model<unknown>[] }
 }
 
+/** Windows in strips: dense ones, and ones of which most start in between. */
+function stripWorld(): { specs: StoreSpec[]; models: Model<unknown>[] } {
+  const slow = { keySerde: fixture.waiting(bytesText), valueSerde: fixture.waiting(fixture.json) }
+  const specs = [
+    fixture.window('dense', { windowSizeMs: 20, advanceMs: 1 }),
+    fixture.window('dense-and-long', { windowSizeMs: 20, advanceMs: 1, retentionMs: 400 }),
+    fixture.window('mixed', { windowSizeMs: 60, advanceMs: 3, retentionMs: 60, keySerde: bytesText }),
+    fixture.window('closing', { windowSizeMs: 20, advanceMs: 1, emitOnClose: true, retentionMs: 60 }),
+    fixture.window('slow', { windowSizeMs: 40, advanceMs: 2, ...slow }),
+  ]
+  return { specs, models: specs.map((spec) => new WindowModel(spec)) as unknown as Model<unknown>[] }
+}
+
 function inMemory(specs: StoreSpec[]): Home {
   return {
     hasEngine: false,
@@ -175,6 +188,16 @@ describe('store: random lives agree with plain models', () => {
   test.each(seeds(3))('stores of versions alone, on a slow disk with crashes, seed %i', async (seed) => {
     const { specs, models } = versionWorld()
     await randomLife(seed, 2000, onMemoryDisk(specs, slowly(seed)), new fixture.Changelogs(2000), models)
+  })
+
+  test.each(seeds(4))('windows in strips alone, on a slow disk with crashes, seed %i', async (seed) => {
+    const { specs, models } = stripWorld()
+    await randomLife(seed, 1500, onMemoryDisk(specs, slowly(seed)), new fixture.Changelogs(2000), models)
+  })
+
+  test.each(seeds(2))('windows in strips alone, in memory only, seed %i', async (seed) => {
+    const { specs, models } = stripWorld()
+    await randomLife(seed, 1000, inMemory(specs), new fixture.Changelogs(2000), models)
   })
 
   for (const engine of ['rocksdb', 'classic-level'] as const) {
