@@ -421,12 +421,9 @@ class KafkaProducer implements Producer {
       return
     }
     const now = this.#clock.now()
-    if (isRefusal(error, 'UNKNOWN_TOPIC_OR_PARTITION')) {
-      if (lane.missingSince === 0) lane.missingSince = now
-      if (now - lane.missingSince > topicMissingMs) {
-        this.#giveUp(this.#missingTopic(lane))
-        return
-      }
+    if (isRefusal(error, 'UNKNOWN_TOPIC_OR_PARTITION') && this.#staysAway(lane)) {
+      this.#giveUp(missingTopic(lane))
+      return
     }
     lane.isRecovering = lane.inFlight > 0 || isFollower
     if (!isFollower) {
@@ -438,15 +435,11 @@ class KafkaProducer implements Producer {
     this.#pumpAt(lane.notBefore)
   }
 
-  #missingTopic({ topic, partition }: Lane): StreamsError {
-    return new StreamsError(
-      'KAFKA_TOPIC_MISSING',
-      `produce: topic ${topic} has no partition ${partition}; create it`,
-      {
-        topic,
-        partition,
-      },
-    )
+  /** A topic that was just made may take a moment to be known. */
+  #staysAway(lane: Lane): boolean {
+    const now = this.#clock.now()
+    if (lane.missingSince === 0) lane.missingSince = now
+    return now - lane.missingSince > topicMissingMs
   }
 
   /**
@@ -479,7 +472,6 @@ class KafkaProducer implements Producer {
             return
           }
         }
-        const now = this.#clock.now()
         open.clear()
         for (const lane of this.#busy) {
           if (this.#cluster.leader(lane) !== undefined) continue
@@ -488,12 +480,9 @@ class KafkaProducer implements Producer {
             this.#giveUp(error)
             return
           }
-          if (error.code === 'KAFKA_TOPIC_MISSING') {
-            if (lane.missingSince === 0) lane.missingSince = now
-            if (now - lane.missingSince > topicMissingMs) {
-              this.#giveUp(this.#missingTopic(lane))
-              return
-            }
+          if (error.code === 'KAFKA_TOPIC_MISSING' && this.#staysAway(lane)) {
+            this.#giveUp(missingTopic(lane))
+            return
           }
           open.add(lane.topic)
         }
@@ -611,7 +600,10 @@ class KafkaProducer implements Producer {
     this.#adding = this.#addToTransaction(transactionalId, lanes).then(
       () => {
         this.#adding = null
-        for (const lane of lanes) lane.membership = 'added'
+        for (const lane of lanes) {
+          lane.membership = 'added'
+          lane.missingSince = 0
+        }
         this.#pumpSoon()
         if (this.#failure === null) this.#addPartitions(transactionalId)
       },
@@ -641,6 +633,9 @@ class KafkaProducer implements Producer {
             topic: name,
             partition,
           })
+          const lane = this.#lane(name, partition)
+          if (isRefusal(error, 'UNKNOWN_TOPIC_OR_PARTITION') && this.#staysAway(lane))
+            throw missingTopic(lane)
           // Where one partition is refused, the others are answered with this.
           if (!isRefusal(error, 'OPERATION_NOT_ATTEMPTED')) throw error
           skipped = error
@@ -877,4 +872,12 @@ class KafkaProducer implements Producer {
   #assertOpen(): void {
     if (this.#isClosed) throw new StreamsError('KAFKA_CLOSED', 'the producer is closed')
   }
+}
+
+function missingTopic({ topic, partition }: TopicPartition): StreamsError {
+  return new StreamsError(
+    'KAFKA_TOPIC_MISSING',
+    `produce: topic ${topic} has no partition ${partition}; create it, or restore it where it was deleted`,
+    { topic, partition },
+  )
 }

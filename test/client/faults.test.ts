@@ -133,13 +133,16 @@ test('producer: all connections break again and again, each record is there once
   expect(values()).toEqual([...expected, ...expected])
 })
 
-test('producer: a topic that is not there is named after a bounded wait', async () => {
+test.each([
+  ['alone', {}],
+  ['in a transaction', { transactionalId: 'x', transactionTimeoutMs: 10_000 }],
+])('producer: a topic that is not there is named after a bounded wait, %s', async (_how, options) => {
   // Ten seconds by a clock that runs a hundred times as fast.
   const start = Date.now()
   const fast = { ...systemClock, now: () => start + 100 * (Date.now() - start) }
   await client.close()
   client = connect({ brokers: [kafka.address], clientId: 'faults', logger: silentLogger, clock: fast })
-  const producer = await producerOf({ deliveryTimeoutMs: 15_000 })
+  const producer = await producerOf({ deliveryTimeoutMs: 120_000, ...options })
   const error = await failure(producer.produce([batch('absent', 0, ['a'])]))
   expect(error).toMatchObject({ code: 'KAFKA_TOPIC_MISSING', verdict: 'stop', about: { topic: 'absent' } })
   expect(await failure(producer.produce([batch('t', 5, ['a'])]))).toBe(error)
