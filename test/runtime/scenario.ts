@@ -6,7 +6,7 @@ import { systemClock } from '../../src/base/clock.ts'
 import { noHeaders } from '../../src/base/headers.ts'
 import { type Logger, silentLogger } from '../../src/base/logger.ts'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
-import { tumbling } from '../../src/dsl/windows.ts'
+import { hopping, tumbling } from '../../src/dsl/windows.ts'
 import { connect, type KafkaClient, type OutgoingBatch, type Producer } from '../../src/kafka/index.ts'
 import { Millrace } from '../../src/runtime/application.ts'
 import type { Hooks } from '../../src/runtime/hooks.ts'
@@ -29,6 +29,22 @@ export function countTopology(): Topology {
     .windowedBy(tumbling('10s', { grace: '1d' }))
     .count({ as: 'counts' })
     .toStream((_count, windowed) => `${windowed.key}@${windowed.start}`, { keySerde: text })
+    .to('counts', { valueSerde: serdes.long() })
+  return builder.build()
+}
+
+/** The same, by windows that overlap much, of which every twentieth is written. */
+export function overlappingTopology(): Topology {
+  const text = serdes.string()
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .groupByKey()
+    .windowedBy(hopping('10s', { advance: '500ms', grace: '1d' }))
+    .count({ as: 'counts' })
+    .toStream()
+    .filter((_count, { start }) => start % 10_000 === 0)
+    .selectKey((_count, windowed) => `${windowed.key}@${windowed.start}`, { keySerde: text })
     .to('counts', { valueSerde: serdes.long() })
   return builder.build()
 }

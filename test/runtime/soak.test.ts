@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import type { ApiName, Reaction } from '../../src/broker/faults.ts'
 import type { Millrace } from '../../src/runtime/application.ts'
 import { drawFrom, scattered } from '../wire/draw.ts'
-import { repartitionedTopology, until, World } from './scenario.ts'
+import { overlappingTopology, repartitionedTopology, until, World } from './scenario.ts'
 
 const seeds = process.env['SOAK_SEED'] === undefined ? [1, 2] : [Number(process.env['SOAK_SEED'])]
 const lastsMs = Number(process.env['SOAK_MS'] ?? 2_000)
@@ -43,11 +43,15 @@ for (const seed of seeds) {
     const below = (count: number) => Math.floor(next() * count)
     const pick = <T>(from: readonly T[]): T => from[below(from.length)] as T
     await using world = await World.open({ events: 4, counts: 2 })
+    const [topology, kind] =
+      below(2) === 0
+        ? ([repartitionedTopology, 'letters'] as const)
+        : ([overlappingTopology, 'windows'] as const)
     const copies: (Millrace | null)[] = Array.from({ length: slots }, () => null)
     const ends: Promise<void>[] = []
     const log: string[] = []
     const start = (slot: number) => {
-      const app = world.app(repartitionedTopology(), {
+      const app = world.app(topology(), {
         clientId: `copy-${slot}`,
         stateDir: `${world.stateDir}/${slot}`,
         cacheMaxBytes: slot === 0 ? 0 : 1 << 20,
@@ -103,11 +107,11 @@ for (const seed of seeds) {
       await Promise.all(ends)
       for (const copy of copies) copy?.resume()
       if (copies.every((copy) => copy === null)) start(0)
-      await world.settled('letters', 15_000)
+      await world.settled(kind, 15_000)
       await until(() => copies.every((copy) => copy === null || copy.state === 'running'))
       expect(log.filter((line) => line.includes('Error'))).toEqual([])
     } catch (error) {
-      console.log(`seed ${seed}:\n${log.join('\n')}`)
+      console.log(`seed ${seed}, ${kind}:\n${log.join('\n')}`)
       throw error
     }
   }, 60_000)
