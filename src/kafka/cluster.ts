@@ -286,6 +286,11 @@ export class Cluster {
     return this.node(nodeId, lane)
   }
 
+  /** As far as it is known. */
+  coordinatorNode(type: CoordinatorType, key: string): number | undefined {
+    return this.#coordinators.get(`${type}:${key}`)
+  }
+
   forgetCoordinator(type: CoordinatorType, key: string): void {
     this.#coordinators.delete(`${type}:${key}`)
   }

@@ -131,6 +131,8 @@ class KafkaProducer implements Producer {
   #group: { readonly id: string; readonly added: Promise<void> } | null = null
   #reset: Promise<void> | null = null
   #drained: (() => void)[] = []
+  /** Wait for what is queued for a broker. */
+  #written: (() => void)[] = []
   #isClosed = false
 
   constructor(cluster: Cluster, options: ProducerOptions, logger: Logger) {
@@ -400,7 +402,27 @@ class KafkaProducer implements Producer {
 
   #settleLane(lane: Lane): void {
     if (lane.inFlight === 0) lane.isRecovering = false
-    if (lane.queue.length === 0) this.#busy.delete(lane)
+    if (lane.queue.length > 0) return
+    this.#busy.delete(lane)
+    for (const resolve of this.#written.splice(0)) resolve()
+  }
+
+  /**
+   * Before its first write in a transaction a broker asks the coordinator about it, for each transactional id one
+   * question at a time: of two writes side by side the first is refused, with an answer that says to try again. So the
+   * positions wait for data that goes to the same broker.
+   */
+  async #untilWritten(nodeId: number | undefined): Promise<void> {
+    const waits = (): boolean => {
+      for (const lane of this.#busy)
+        if ((this.#cluster.leader(lane)?.nodeId ?? nodeId) === nodeId) return true
+      return false
+    }
+    while (this.#failure === null && waits())
+      await new Promise<void>((resolve) => {
+        this.#written.push(resolve)
+      })
+    if (this.#failure !== null) throw this.#failure
   }
 
   #failed(outgoing: Outgoing, error: StreamsError): void {
@@ -529,6 +551,7 @@ class KafkaProducer implements Producer {
     this.#busy.clear()
     if (this.#transactionalId !== null || error.verdict === 'stop') this.#failure = error
     else this.#renew()
+    for (const resolve of this.#written.splice(0)) resolve()
     for (const delivery of deliveries) {
       delivery.timer?.cancel()
       delivery.reject(error)
@@ -713,6 +736,7 @@ class KafkaProducer implements Producer {
     await this.#withGeneration(
       identity,
       async (connection, { groupId, generation, memberId, instanceId }) => {
+        await this.#untilWritten(this.#cluster.coordinatorNode('group', groupId))
         const response = await connection.send(
           txnOffsetCommit,
           {

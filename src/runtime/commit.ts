@@ -84,7 +84,7 @@ const exactlyOnce: Guarantee = {
   isPaced: true,
   isolation: 'read_committed',
   async send(generation, producer, identity) {
-    // The positions travel beside the data; neither counts before the decision.
+    // The positions travel beside the data, or right behind it; neither counts before the decision.
     const [produced] = await both(
       producer.produce(generation.taken.batches),
       producer.commitOffsets(identity, offsetsOf(generation)),

@@ -48,6 +48,45 @@ test('producer: the answer to a batch is lost, it is sent again and appended onc
   expect(values()).toEqual(['a', 'b'])
 })
 
+test('producer: positions go to the broker that data of the transaction is on its way to, they wait for it', async () => {
+  const producer = await producerOf({ transactionalId: 'one-broker' })
+  const nobody = { groupId: 'g', generation: -1, memberId: '', instanceId: null }
+  const commit = (offset: number) =>
+    producer.commitOffsets(() => nobody, [{ topic: 't', partition: 1, offset, metadata: '' }])
+  await commit(1)
+  await producer.end('commit')
+  const asked: string[] = []
+  using _positions = kafka.intercept('txnOffsetCommit', () => void asked.push('positions'))
+  using _data = kafka.intercept('produce', async () => {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    asked.push('data')
+    return undefined
+  })
+  await Promise.all([producer.produce([batch('t', 0, ['a'])]), commit(2)])
+  await producer.end('commit')
+  expect(asked).toEqual(['data', 'positions'])
+  expect(values()).toEqual(['a'])
+})
+
+test('producer: data of a transaction is refused for good while its positions wait, they fail with it', async () => {
+  const producer = await producerOf({ transactionalId: 'one-broker' })
+  const nobody = { groupId: 'g', generation: -1, memberId: '', instanceId: null }
+  const commit = (offset: number) =>
+    producer.commitOffsets(() => nobody, [{ topic: 't', partition: 1, offset, metadata: '' }])
+  await commit(1)
+  await producer.end('commit')
+  using _data = kafka.intercept('produce', async () => {
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    return { error: 'MESSAGE_TOO_LARGE' }
+  })
+  const [data, positions] = await Promise.all([
+    failure(producer.produce([batch('t', 0, ['a'])])),
+    failure(commit(2)),
+  ])
+  expect(positions.code).toBe(data.code)
+  await producer.end('abort')
+})
+
 test('producer: five in flight, the first is dropped, all arrive in order and once', async () => {
   const producer = await producerOf()
   await producer.produce([batch('t', 0, ['warm'])])
