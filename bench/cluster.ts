@@ -19,7 +19,11 @@ export async function openCluster(brokers: readonly string[] | null): Promise<Cl
       ? await startKafka({
           heap: '2g',
           runsLong: true,
-          properties: { 'log.segment.bytes': 1_073_741_824, 'offsets.retention.minutes': 10_080 },
+          properties: {
+            'log.segment.bytes': 1_073_741_824,
+            'log.roll.ms': neverMs,
+            'offsets.retention.minutes': 10_080,
+          },
         })
       : null
   const addresses = brokers ?? kafka?.addresses ?? []
@@ -36,7 +40,12 @@ export async function openCluster(brokers: readonly string[] | null): Promise<Cl
   }
 }
 
-const forever = { 'retention.ms': '-1' }
+/**
+ * A transaction's marker has the time of day, the records before it are years older: between them Kafka would roll the
+ * segment of each partition, which takes it 15 to 30 ms.
+ */
+const neverMs = 3_153_600_000_000
+const forever = { 'retention.ms': '-1', 'segment.ms': String(neverMs) }
 
 /** Event times are old: without `retention.ms=-1` Kafka would delete what is written. */
 export async function createTopic({ client }: Cluster, name: string, partitions: number): Promise<void> {

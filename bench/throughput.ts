@@ -1,6 +1,7 @@
 /**
- * Records a second, the same rule for every system: from when its tasks run until the group's committed offsets have
- * reached the input's end and the output has stopped growing. Seen from outside, through the broker.
+ * Records a second, the same rule for every system: from when its tasks run, or its first result where that is sooner,
+ * until the group's committed offsets have reached the input's end and the output has stopped growing. Seen from
+ * outside, through the broker.
  */
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -9,7 +10,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { type Check, checkOf, type Shape } from './checks.ts'
 import { type Cluster, committedOf, createTopic, deleteTopics, endsOf, sum } from './cluster.ts'
 import type { Input } from './input.ts'
-import { type Usage, usageOf } from './process.ts'
+import { type SystemProcess, type Usage, usageOf } from './process.ts'
 import { readTopic } from './reader.ts'
 import { type Guarantee, type SystemName, startSystem } from './systems.ts'
 
@@ -74,7 +75,7 @@ export async function measureThroughput(
     ...(run.settings && { settings: run.settings }),
   })
   try {
-    const startedAt = await subject.running()
+    const startedAt = await beginOf(cluster, subject, output, partitions)
     const cpuBefore = subject.usage.cpuSeconds
     const committed = async () => {
       const all: number[][] = []
@@ -136,6 +137,34 @@ export async function measureThroughput(
     await rm(stateDir, { recursive: true, force: true })
     await deleteTopics(cluster, name, [output])
     await wait(restMs)
+  }
+}
+
+/** Of two hundred tasks the first are through before the last one runs. */
+async function beginOf(
+  cluster: Cluster,
+  subject: SystemProcess,
+  output: string,
+  partitions: number,
+): Promise<number> {
+  let runsAt: number | null = null
+  let failure: unknown = null
+  subject.running().then(
+    (at) => {
+      runsAt = at
+    },
+    (error: unknown) => {
+      failure = error
+    },
+  )
+  let nothingAt = Date.now()
+  for (;;) {
+    const lookAt = Date.now()
+    if (sum(await endsOf(cluster, output, partitions)) > 0) return Math.min(runsAt ?? nothingAt, nothingAt)
+    nothingAt = lookAt
+    if (failure !== null) throw failure
+    if (runsAt !== null) return runsAt
+    await wait(pollMs)
   }
 }
 
