@@ -9,7 +9,8 @@ const wordsPerBlock = 16
 const probes = 6
 const bitsSeed = 0x3c6ef372
 
-type Layer = { readonly words: Uint32Array; readonly blocks: number; readonly keysMax: number; keys: number }
+/** `mask`: of the number of a block; there are two to some power, for a remainder costs more than all of the probes. */
+type Layer = { readonly words: Int32Array; readonly mask: number; readonly keysMax: number; keys: number }
 
 export class KeyFilter {
   /** The last one is filled; each has twice the room of the one before. */
@@ -36,7 +37,7 @@ export class KeyFilter {
     let layer = this.#layers[this.#layers.length - 1] as Layer
     if (layer.keys >= layer.keysMax) layer = this.#grow(layer.keysMax * 2)
     layer.keys++
-    const first = (place % layer.blocks) * wordsPerBlock
+    const first = (place & layer.mask) * wordsPerBlock
     for (let probe = 0, at = bits; probe < probes; probe++, at = next(at)) {
       const bit = at >>> 23
       const word = first + (bit >>> 5)
@@ -46,8 +47,8 @@ export class KeyFilter {
 
   #find(place: number, bits: number): boolean {
     for (let index = this.#layers.length - 1; index >= 0; index--) {
-      const { words, blocks } = this.#layers[index] as Layer
-      const first = (place % blocks) * wordsPerBlock
+      const { words, mask } = this.#layers[index] as Layer
+      const first = (place & mask) * wordsPerBlock
       let found = true
       for (let probe = 0, at = bits; probe < probes; probe++, at = next(at)) {
         const bit = at >>> 23
@@ -61,10 +62,11 @@ export class KeyFilter {
   }
 
   #grow(keysMax: number): Layer {
-    const blocks = Math.ceil(keysMax / keysPerBlock)
-    const layer = { words: new Uint32Array(blocks * wordsPerBlock), blocks, keysMax, keys: 0 }
+    const blocks = 2 ** Math.round(Math.log2(keysMax / keysPerBlock))
+    const words = new Int32Array(blocks * wordsPerBlock)
+    const layer = { words, mask: blocks - 1, keysMax: blocks * keysPerBlock, keys: 0 }
     this.#layers.push(layer)
-    this.#bytes += layer.words.byteLength
+    this.#bytes += words.byteLength
     return layer
   }
 }
@@ -86,5 +88,5 @@ function hash(buffer: Buffer, start: number, end: number): number {
 function mix(bits: number): number {
   let mixed = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b)
   mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
-  return (mixed ^ (mixed >>> 16)) >>> 0
+  return mixed ^ (mixed >>> 16)
 }

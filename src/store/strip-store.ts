@@ -21,7 +21,7 @@ import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import { endOfTime } from '../serde/windowed.ts'
 import type { WindowStoreSpec } from '../topology/store-spec.ts'
 import { overlapMuch } from '../topology/windows.ts'
-import type { BatchBuilder } from '../wire/batch-builder.ts'
+import { type BatchBuilder, writeInt64 } from '../wire/batch-builder.ts'
 import { ByteReader } from '../wire/byte-reader.ts'
 import { int64At } from '../wire/record-batch.ts'
 import type { ChangelogRecord, ChangelogWriter, Entry, Order, WindowRun, WindowStore } from './contract.ts'
@@ -817,9 +817,4 @@ function writeImage({ times, values }: Restoring, to: ByteWriter): boolean {
     to.bytes(value)
   }
   return true
-}
-
-function writeInt64(buffer: Buffer, at: number, value: number): void {
-  buffer.writeInt32BE(Math.floor(value / 4294967296), at)
-  buffer.writeUInt32BE(value - Math.floor(value / 4294967296) * 4294967296, at + 4)
 }
