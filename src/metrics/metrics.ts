@@ -3,7 +3,9 @@
  * per event, and by its status, which is asked at each scrape. Several applications of a process may share a registry:
  * the metrics are made once, and each application takes its series out again when it closes.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { createRequire } from 'node:module'
+import type * as Prometheus from 'prom-client'
+import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Clock } from '../base/clock.ts'
 import { version } from '../base/version.ts'
 import type { Hooks } from '../runtime/hooks.ts'
@@ -30,6 +32,9 @@ const states: readonly ApplicationState[] = [
 ]
 
 type Labels = Readonly<Record<string, string | number>>
+/** Loaded where metrics are made: threads in workers import this file, too, and make none. */
+const prometheus = (): typeof Prometheus => createRequire(import.meta.url)('prom-client') as typeof Prometheus
+
 type Made = Counter | Gauge | Histogram
 
 /** What is known of a task's input, to tell its lag in time. */
@@ -53,8 +58,8 @@ export class Metrics {
 
   constructor(options: MetricsOptions) {
     this.#options = options
-    this.registry = options.registry ?? new Registry()
-    if (options.registry === null) collectDefaultMetrics({ register: this.registry })
+    this.registry = options.registry ?? new (prometheus().Registry)()
+    if (options.registry === null) prometheus().collectDefaultMetrics({ register: this.registry })
     for (const name of Object.keys(metricTable) as MetricName[]) {
       const spec: MetricSpec = metricTable[name]
       if (spec.level === 'debug' && options.level !== 'debug') continue
@@ -96,12 +101,12 @@ export class Metrics {
       labelNames: ['application', ...spec.labels],
       registers: [registry],
     }
-    if (spec.kind === 'counter') return new Counter(configuration)
+    if (spec.kind === 'counter') return new (prometheus().Counter)(configuration)
     if (spec.kind === 'histogram')
-      return new Histogram({ ...configuration, buckets: [...(spec.buckets ?? [])] })
+      return new (prometheus().Histogram)({ ...configuration, buckets: [...(spec.buckets ?? [])] })
     // The first gauge of a registry brings the others up to date: prom-client collects them in the order of their making.
-    if (name !== 'millrace_info') return new Gauge(configuration)
-    return new Gauge({
+    if (name !== 'millrace_info') return new (prometheus().Gauge)(configuration)
+    return new (prometheus().Gauge)({
       ...configuration,
       collect() {
         for (const refresh of refreshers(registry)) refresh()

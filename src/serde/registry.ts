@@ -7,7 +7,8 @@
  */
 import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
-import avro, { type Type as AvroType } from 'avsc'
+import type avro from 'avsc'
+import type { Type as AvroType } from 'avsc'
 import { StreamsError } from '../base/errors.ts'
 import type { Serde } from './serde.ts'
 
@@ -43,6 +44,9 @@ export type AvroSerdeOptions = RegistrySerdeOptions & {
   /** What values are read as, whatever older or newer schema they were written with. */
   readonly readerSchema?: object
 }
+
+/** Read when it is first used: it takes 30 ms, in every thread, and most have no Avro. */
+const avsc = (): typeof avro => createRequire(import.meta.url)('avsc') as typeof avro
 
 type Format = 'avro' | 'json' | 'protobuf'
 
@@ -135,7 +139,7 @@ export class SchemaRegistry {
     const reader =
       readerSchema === undefined
         ? null
-        : avro.Type.forSchema(readerSchema as Parameters<typeof avro.Type.forSchema>[0])
+        : avsc().Type.forSchema(readerSchema as Parameters<typeof avro.Type.forSchema>[0])
     return this.#serde('avro', options, reader)
   }
 

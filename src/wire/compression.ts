@@ -6,8 +6,13 @@
  */
 import { createRequire } from 'node:module'
 import zlib from 'node:zlib'
-import { compressFrameSync, decompressFrameSync } from 'lz4-napi'
-import { compressSync as snappyCompress, uncompressSync as snappyUncompress } from 'snappy'
+import type * as Lz4 from 'lz4-napi'
+import type * as Snappy from 'snappy'
+
+/** Bindings are loaded when they are first used: that takes each of them 10 to 20 ms, in every thread. */
+const require = createRequire(import.meta.url)
+const lz4 = (): typeof Lz4 => require('lz4-napi') as typeof Lz4
+const snappy = (): typeof Snappy => require('snappy') as typeof Snappy
 
 export const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
 
@@ -37,7 +42,7 @@ export function compress(codec: Codec, bytes: Buffer): Buffer {
     case 'snappy':
       return snappyFrame(bytes)
     case 'lz4':
-      return compressFrameSync(bytes)
+      return lz4().compressFrameSync(bytes)
     case 'zstd':
       return zstd().compress(bytes)
   }
@@ -55,7 +60,7 @@ export function decompress(codec: Codec, bytes: Buffer, bytesMax: number): Buffe
         return isXerial(bytes) ? snappyUnframe(bytes, bytesMax) : snappyBlock(bytes, bytesMax)
       case 'lz4':
         refuseAbove(bytesMax, lz4BytesMax(bytes, bytesMax))
-        return decompressFrameSync(bytes)
+        return lz4().decompressFrameSync(bytes)
       case 'zstd':
         return zstdUnframe(bytes, bytesMax)
     }
@@ -89,7 +94,7 @@ function isXerial(bytes: Buffer): boolean {
 function snappyFrame(bytes: Buffer): Buffer {
   const parts: Buffer[] = [xerialHeader]
   for (let start = 0; start < bytes.length; start += snappyBlockBytes) {
-    const block = snappyCompress(bytes.subarray(start, start + snappyBlockBytes))
+    const block = snappy().compressSync(bytes.subarray(start, start + snappyBlockBytes))
     const length = Buffer.allocUnsafe(4)
     length.writeInt32BE(block.length)
     parts.push(length, block)
@@ -126,7 +131,7 @@ function snappyBlock(block: Buffer, bytesMax: number): Buffer {
     if (byte < 128) break
   }
   refuseAbove(bytesMax, size)
-  return snappyUncompress(block) as Buffer
+  return snappy().uncompressSync(block) as Buffer
 }
 
 // LZ4: frame descriptor (flags, largest block size, optional content size and dictionary id, checksum), then blocks
@@ -260,7 +265,7 @@ function loadZstd(): Zstd {
       decompress: (bytes, bytesMax) => zstdDecompressSync(bytes, { maxOutputLength: bytesMax }),
     }
   }
-  const binding = createRequire(import.meta.url)('@toondepauw/node-zstd') as ZstdBinding
+  const binding = require('@toondepauw/node-zstd') as ZstdBinding
   const encoder = new binding.Encoder(3)
   const decoder = new binding.Decoder()
   return { compress: (bytes) => encoder.encodeSync(bytes), decompress: (bytes) => decoder.decodeSync(bytes) }
