@@ -17,6 +17,8 @@ export class Change {
   valueEnd = -1
   timestamp = -1
   headers: Headers = noHeaders
+  /** The engine may have a row of it. */
+  isStored = false
 }
 
 const columns = 5
@@ -77,6 +79,10 @@ export class Generation<S extends Slot> {
   /** Nothing is added any more. */
   seal(): void {
     this.slots.length = this.count
+  }
+
+  isRemoval(index: number): boolean {
+    return (this.#ranges[index * columns + 2] as number) < 0
   }
 
   read(index: number, into: Change): void {

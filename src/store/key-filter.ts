@@ -33,16 +33,29 @@ export class KeyFilter {
   add(buffer: Buffer, start: number, end: number): void {
     const place = hash(buffer, start, end)
     const bits = mix(place ^ bitsSeed)
-    if (this.#find(place, bits)) return
+    if (!this.#find(place, bits)) this.#add(place, bits)
+  }
+
+  /** As `add`, of a key that is hardly ever there: only the last layer is looked at, which it is written to. */
+  addNew(buffer: Buffer, start: number, end: number): void {
+    const place = hash(buffer, start, end)
+    this.#add(place, mix(place ^ bitsSeed))
+  }
+
+  #add(place: number, bits: number): void {
     let layer = this.#layers[this.#layers.length - 1] as Layer
     if (layer.keys >= layer.keysMax) layer = this.#grow(layer.keysMax * 2)
-    layer.keys++
     const first = (place & layer.mask) * wordsPerBlock
+    let fresh = 0
     for (let probe = 0, at = bits; probe < probes; probe++, at = next(at)) {
       const bit = at >>> 23
       const word = first + (bit >>> 5)
-      layer.words[word] = (layer.words[word] as number) | (1 << (bit & 31))
+      const before = layer.words[word] as number
+      const mask = 1 << (bit & 31)
+      fresh |= mask & ~before
+      layer.words[word] = before | mask
     }
+    if (fresh !== 0) layer.keys++
   }
 
   #find(place: number, bits: number): boolean {

@@ -300,9 +300,12 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     this.#filter = null
   }
 
-  protected override noteRow(entry: LiveEntry, buffer: Buffer, keyEnd: number): void {
-    // What the engine may hold is in the filter.
-    if ((entry.flags & flag.stored) === 0) this.#noteStored(buffer, keyEnd)
+  protected override noteNewRow(buffer: Buffer, keyEnd: number): void {
+    const filter = this.#filter
+    if (filter === null) return
+    const before = filter.bytes
+    filter.addNew(buffer, prefixBytes, keyEnd)
+    this.services.tally.filters += filter.bytes - before
   }
 
   #evictEldest(timestamp: number, headers: Headers): void {

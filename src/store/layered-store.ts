@@ -70,8 +70,8 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     return false
   }
 
-  /** The engine gets a row of the slot. */
-  protected noteRow(_slot: S, _buffer: Buffer, _keyEnd: number): void {}
+  /** The engine gets a row that it did not have. */
+  protected noteNewRow(_buffer: Buffer, _keyEnd: number): void {}
 
   /** The slot's key in the engine, of whose changelog key the change has the bytes. */
   protected writeRowKey(slot: S, _change: Change, to: ByteWriter): void {
@@ -81,7 +81,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   /** The slot as the engine keeps it: its timestamp and its bytes. */
   protected persistSlot(slot: S, change: Change, batch: EngineBatch, to: ByteWriter): void {
     // What came and went since the engine was written last leaves no trace there.
-    if (change.valueStart < 0 && (slot.flags & flag.stored) === 0) return
+    if (change.valueStart < 0 && !change.isStored) return
     to.reset()
     this.writeRowKey(slot, change, to)
     const keyEnd = to.position
@@ -93,7 +93,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     if (this.#keepsHeaders) writeHeaders(change.headers, to)
     to.range(change.buffer, change.valueStart, change.valueEnd)
     batch.put(to.buffer, 0, keyEnd, keyEnd, to.position)
-    this.noteRow(slot, to.buffer, keyEnd)
+    if (!change.isStored) this.noteNewRow(to.buffer, keyEnd)
   }
 
   /** A changelog record as the engine keeps it: what follows the key. */
@@ -321,15 +321,22 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     for (const { count } of generations) cut += count
     const generationOf = new Int32Array(cut)
     const indexOf = new Int32Array(cut)
+    const wereStored = new Uint8Array(cut)
     let count = 0
     for (let at = 0; at < generations.length; at++) {
-      const { slots, number } = generations[at] as Generation<S>
+      const generation = generations[at] as Generation<S>
+      const { slots, number } = generation
       for (let index = 0; index < slots.length; index++) {
-        if (this.#settledIn(slots[index] as S) !== number) continue
+        const slot = slots[index] as S
+        if (this.#settledIn(slot) !== number) continue
         generationOf[count] = at
-        indexOf[count++] = index
+        indexOf[count] = index
+        if ((slot.flags & flag.stored) !== 0) wereStored[count] = 1
+        else if (!generation.isRemoval(index)) slot.flags |= flag.stored
+        count++
       }
     }
+    // In this order a look at a slot is a wait for memory: what is needed of it is known by now.
     const order = keyOrder(count, (place) => {
       const generation = generations[generationOf[place] as number] as Generation<S>
       generation.read(indexOf[place] as number, change)
@@ -339,10 +346,9 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
       const place = order === null ? at : (order[at] as number)
       const generation = generations[generationOf[place] as number] as Generation<S>
       const index = indexOf[place] as number
-      const slot = generation.slots[index] as S
       generation.read(index, change)
-      this.persistSlot(slot, change, batch, to)
-      if (change.valueStart >= 0) slot.flags |= flag.stored
+      change.isStored = wereStored[place] === 1
+      this.persistSlot(generation.slots[index] as S, change, batch, to)
     }
   }
 
@@ -359,6 +365,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
         const slot = slots[index] as S
         if (this.#settledIn(slot) !== number) continue
         generation.read(index, change)
+        change.isStored = (slot.flags & flag.stored) !== 0
         this.persistSlot(slot, change, batch, to)
       }
     }

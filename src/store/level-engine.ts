@@ -19,6 +19,7 @@ const bytesMin = 256 * 1024
 const openFilesMax = 64
 const spareBatchesMax = 2
 const spareBytesMax = 8 * 1024 * 1024
+const viewMax = 64
 
 /** Properties of RocksDB that are numbers, without their prefix `rocksdb.`. */
 export const rocksFigures = [
@@ -240,6 +241,23 @@ async function openClassic({ folder, bytesMax }: LevelOptions): Promise<Engine> 
   }
 }
 
+/** Short keys and values are handed over in the same memory again and again: a view of it for each length. */
+class Views {
+  readonly #bytes = Buffer.allocUnsafeSlow(viewMax)
+  readonly #views: (Buffer | undefined)[] = new Array<Buffer | undefined>(viewMax + 1)
+
+  of(from: Buffer, start: number, end: number): Buffer {
+    const length = end - start
+    if (length > viewMax) return from.subarray(start, end)
+    const bytes = this.#bytes
+    for (let at = 0; at < length; at++) bytes[at] = from[start + at] as number
+    return (this.#views[length] ??= bytes.subarray(0, length))
+  }
+}
+
+const keyViews = new Views()
+const valueViews = new Views()
+
 /** Both copy keys and values when they are put. */
 function levelBatch(batch: ChainedBatch, write: () => Promise<void>): EngineBatch {
   let size = 0
@@ -249,11 +267,11 @@ function levelBatch(batch: ChainedBatch, write: () => Promise<void>): EngineBatc
     },
     put(from, keyStart, keyEnd, valueStart, valueEnd) {
       size++
-      batch.put(from.subarray(keyStart, keyEnd), from.subarray(valueStart, valueEnd))
+      batch.put(keyViews.of(from, keyStart, keyEnd), valueViews.of(from, valueStart, valueEnd))
     },
     remove(from, keyStart, keyEnd) {
       size++
-      batch.del(from.subarray(keyStart, keyEnd))
+      batch.del(keyViews.of(from, keyStart, keyEnd))
     },
     write,
   }

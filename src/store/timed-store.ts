@@ -292,7 +292,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   /** What is hidden by the time that is persisted with it is never read again: its segment takes along what was there. */
   protected override persistSlot(entry: LiveEntry, change: Change, batch: EngineBatch, to: ByteWriter): void {
-    if (!this.spec.emitOnClose && this.timeOf(entry) < this.#settledFrom) return
+    if (!this.spec.emitOnClose && this.#timeIn(change) < this.#settledFrom) return
     super.persistSlot(entry, change, batch, to)
   }
 
@@ -467,8 +467,13 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     this.#writeLocal(entry.id, this.timeOf(entry), this.discriminatorOf(entry), to)
   }
 
-  protected override writeRowKey(entry: LiveEntry, change: Change, to: ByteWriter): void {
-    this.writeSegment(this.timeOf(entry), to)
+  /** Its start or end, as it stands in the changelog's key. */
+  #timeIn({ buffer, keyEnd }: Change): number {
+    return int64At(buffer, keyEnd - 8 - this.discriminatorBytes)
+  }
+
+  protected override writeRowKey(_entry: LiveEntry, change: Change, to: ByteWriter): void {
+    this.writeSegment(this.#timeIn(change), to)
     to.range(change.buffer, change.keyStart, change.keyEnd)
   }
 

@@ -54,6 +54,17 @@ export function engineContract(name: string, make: () => EngineHome): void {
       expect(await engine.getMany([])).toEqual([])
     })
 
+    test('keys and values of any length are written in one batch, each as it is', async () => {
+      const keys: Buffer[] = []
+      for (let length = 1; length <= 140; length++) {
+        keys.push(Buffer.alloc(length, length), Buffer.alloc(length, 200))
+      }
+      const valueAt = (index: number): Buffer => Buffer.alloc((index * 7) % 150, index)
+      await write(...keys.map((key, index) => [key, valueAt(index)] as const))
+      const found = await engine.getMany(keys)
+      for (let index = 0; index < keys.length; index++) expect(found[index]).toEqual(valueAt(index))
+    })
+
     test('rows are in the order of their bytes, unsigned, in both directions', async () => {
       const keys = [
         bytes(0),

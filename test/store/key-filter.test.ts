@@ -30,6 +30,15 @@ test('key filter: all keys that were added may be there, of others not one in tw
   expect(filter.bytes).toBe(bytes)
 })
 
+test('key filter: keys that come and go again and again take no more and more room', () => {
+  const filter = new KeyFilter(1024)
+  for (let round = 0; round < 40; round++) {
+    for (let number = 0; number < 1500; number++) filter.addNew(keyOf(number), 0, 16)
+  }
+  for (let number = 0; number < 1500; number++) expect(filter.mayHold(keyOf(number), 0, 16)).toBe(true)
+  expect(filter.bytes).toBeLessThan(8 * 1024)
+})
+
 test('key filter: a key that was never there is not asked for, one that was evicted or restored is', async () => {
   const disk = new MemoryDisk()
   const logs = new Changelogs()
