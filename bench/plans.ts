@@ -183,7 +183,11 @@ async function underEach(turn: Turn): Promise<Sample> {
 /** Of what keeps no state, at most once: such a record waits for no commit. */
 const statelessMs = 5
 
-function latencyAt(rate: number, workload: 'window-count' | 'copy' = 'window-count'): Plan {
+function latencyAt(
+  rate: number,
+  workload: 'window-count' | 'copy' = 'window-count',
+  settings: Readonly<Record<string, unknown>> = {},
+): Plan {
   return {
     inputs: () => [],
     systems: both,
@@ -192,7 +196,7 @@ function latencyAt(rate: number, workload: 'window-count' | 'copy' = 'window-cou
       const { cpuSeconds, rssMb, p50Ms, p99Ms, maxMs } = await measureLatency(
         cluster,
         system,
-        setting,
+        { ...setting, settings: { ...settings, ...setting.settings } },
         name,
         { workload, recordsPerSecond: rate },
         scale.durationMs,
@@ -297,6 +301,11 @@ export const plans: { readonly [workload: string]: Plan } = {
   'latency-1000': latencyAt(1_000),
   'latency-50000': latencyAt(50_000),
   'latency-copy': latencyAt(1_000, 'copy'),
+  // Nothing rests between two commits: what that gives, and costs.
+  'latency-unpaced': {
+    ...latencyAt(1_000, 'window-count', { commitMinIntervalMs: 0 }),
+    systems: ['millrace'],
+  },
   start: {
     inputs: () => [events(1_000)],
     systems: all,
