@@ -60,15 +60,15 @@ describe('bench: small, exactly once', () => {
     expect(systems.millrace?.recordsPerSecond).toBeGreaterThan(0)
   })
 
-  // What a quiet machine and a busy one give: wire 14 and 15, copy 5 and 5, window-count 4 and 4.
+  // Seen: wire 9 to 13, copy 12 to 15, window-count 4. Of fewer records the compiler's work would decide.
   test.each([
-    ['wire', 6],
-    ['copy', 2],
-    ['window-count', 2],
-  ])('%s, takes a part of the CPU time that kafkajs takes by hand', async (workload, least) => {
+    ['wire', 5, 800_000],
+    ['copy', 2, 200_000],
+    ['window-count', 2, 600_000],
+  ])('%s, takes a part of the CPU time that kafkajs takes by hand', async (workload, least, records) => {
     const outcome = await run(workload, {
       systems: ['millrace', 'kafkajs'],
-      scale: { records: 200_000, limitMs: 60_000, durationMs: 1_000 },
+      scale: { records, limitMs: 60_000, durationMs: 1_000 },
     })
     expect(cpuRatioOf(outcome, 'kafkajs')).toBeGreaterThan(least)
   })
