@@ -411,24 +411,35 @@ export class StreamThread {
       transactionalId: this.#transactionalId,
       records: this.#records,
       busyMs: this.#busyMs,
-      tasks: [...this.#slots.values()].map((slot) => ({
-        task: slot.assignment.id,
-        role: slot.assignment.role,
-        state: slot.state,
-        streamTime: slot.task?.streamTime() ?? -1,
-        inputs: slot.assignment.inputs.map((input) => {
-          const queue = slot.task?.queue(input.topic, input.partition)
-          return {
-            topic: input.topic,
-            partition: input.partition,
-            position: queue?.position ?? -1,
-            committed: slot.committed.get(partitionKey(input)) ?? null,
-            endOffset: queue === undefined || queue.endOffset < 0 ? null : queue.endOffset,
-          }
-        }),
-        lag: this.#lagOf(slot),
-        stores: this.#storesOf(slot),
-      })),
+      tasks: Array.from(this.#slots.values(), (slot) => this.#statusOf(slot)),
+    }
+  }
+
+  /** Null: the task has left. */
+  taskStatus(id: string): TaskStatus | null {
+    const slot = this.#slots.get(id)
+    return slot === undefined ? null : this.#statusOf(slot)
+  }
+
+  #statusOf(slot: Slot): TaskStatus {
+    const { assignment, task } = slot
+    return {
+      task: assignment.id,
+      role: assignment.role,
+      state: slot.state,
+      streamTime: task?.streamTime() ?? -1,
+      inputs: assignment.inputs.map((input) => {
+        const queue = task?.queue(input.topic, input.partition)
+        return {
+          topic: input.topic,
+          partition: input.partition,
+          position: queue?.position ?? -1,
+          committed: slot.committed.get(partitionKey(input)) ?? null,
+          endOffset: queue === undefined || queue.endOffset < 0 ? null : queue.endOffset,
+        }
+      }),
+      lag: this.#lagOf(slot),
+      stores: this.#storesOf(slot),
     }
   }
 

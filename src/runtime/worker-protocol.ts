@@ -4,7 +4,7 @@ import type { LogFields, LogLevel } from '../base/logger.ts'
 import type { GroupIdentity } from '../kafka/client.ts'
 import type { Hooks } from './hooks.ts'
 import type { StateRow, TaskAnswer, TaskQuery } from './state-query.ts'
-import type { ThreadStatus } from './status.ts'
+import type { TaskStatus, ThreadStatus } from './status.ts'
 import type { TaskAssignment } from './stream-thread.ts'
 
 /** What a worker is started with. */
@@ -42,7 +42,7 @@ export type FromWorker =
   /** Rows of an answer, a part at a time; `answered` ends it. */
   | { readonly kind: 'rows'; readonly id: number; readonly rows: readonly StateRow[] }
   | { readonly kind: 'answered'; readonly id: number; readonly answer: TaskAnswer | PlainError }
-  | { readonly kind: 'running'; readonly task: string }
+  | { readonly kind: 'running'; readonly task: string; readonly status: TaskStatus | null }
   | { readonly kind: 'lost'; readonly error: PlainError; readonly tasks: readonly string[] }
   | { readonly kind: 'failed'; readonly error: PlainError }
   | { readonly kind: 'status'; readonly status: ThreadStatus }

@@ -8,7 +8,7 @@ import type { ThreadEvents } from './engine.ts'
 import type { Hooks } from './hooks.ts'
 import { Progress } from './progress.ts'
 import type { StateRow, TaskAnswer, TaskQuery } from './state-query.ts'
-import type { ThreadStatus } from './status.ts'
+import type { TaskStatus, ThreadStatus } from './status.ts'
 import { asStreamsError, stuck, type TaskAssignment } from './stream-thread.ts'
 import { moved } from './task-queries.ts'
 import type { ThreadHandle } from './thread-pool.ts'
@@ -184,6 +184,7 @@ export class WorkerThread implements ThreadHandle {
         return
       }
       case 'running':
+        if (message.status !== null) this.#learn(message.status)
         events.running(message.task)
         return
       case 'lost':
@@ -203,6 +204,12 @@ export class WorkerThread implements ThreadHandle {
         logger[message.level](message.message, message.fields)
         return
     }
+  }
+
+  /** Until the next report of all tasks. */
+  #learn(status: TaskStatus): void {
+    const tasks = this.#status.tasks.filter(({ task }) => task !== status.task)
+    this.#status = { ...this.#status, tasks: [...tasks, status] }
   }
 
   /** A thread that turns is well, however little it finds to do. One that doesn't is in somebody's code. */
