@@ -73,7 +73,7 @@ export type FetcherOptions = {
   /** Its own connections: a fetch with data must not wait behind another's idle long poll. */
   readonly purpose: 'input' | 'restore' | 'global'
   readonly isolation: Isolation
-  /** Unreleased bytes at which no more is asked for. */
+  /** Unreleased bytes. A quarter below it no more is asked for; a response, and what was said to be starved, may exceed it. */
   readonly bufferBytesMax: number
   /** Most bytes of one partition in one response. */
   readonly partitionBytesMax: number
@@ -102,6 +102,11 @@ export type Fetcher = {
   seek(partition: TopicPartition, offset: number): void
   pause(partition: TopicPartition): void
   resume(partition: TopicPartition): void
+  /**
+   * The reader can go on with nothing that it has: partitions of which nothing is buffered are asked for even where the
+   * buffer is full, once each time this is said.
+   */
+  starved(): void
   readonly bufferedBytes: number
   close(): Promise<void>
 }

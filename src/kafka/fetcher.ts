@@ -2,9 +2,10 @@
  * Reads partitions from their leaders. Each broker has one request in flight while the last response is processed;
  * a second, on a connection of its own, goes out only for partitions that the first, an idle long poll, left out.
  *
- * Back-pressure is by bytes: at `bufferBytesMax` unreleased bytes only partitions of which nothing is buffered are
- * asked for, in small portions, so that a task that waits for a partition is never starved by the others. What moves
- * (leaders, offsets out of range) is followed here; what can't be mended goes to `onError`, once.
+ * Back-pressure is by bytes: near `bufferBytesMax` unreleased bytes nothing is asked for until there is room for several
+ * partitions again, since each request names them all. Where the reader says that it is starved, because what is
+ * buffered waits for something, partitions of which nothing is buffered are asked for all the same, in small portions.
+ * What moves (leaders, offsets out of range) is followed here; what can't be mended goes to `onError`, once.
  */
 import { sleep } from '../base/clock.ts'
 import { StreamsError } from '../base/errors.ts'
@@ -30,6 +31,8 @@ import { asStreamsError, refusal } from './refusal.ts'
 
 const responseBytesMax = 50 * 1024 * 1024
 const starvedBytesMax = 64 * 1024
+/** Of the buffer: with less room than that nothing is asked for. */
+const roomShareMin = 1 / 4
 const topicMissingMs = 10_000
 const corruptTriesMax = 5
 /** A chunk this small would keep a response this many times its size alive: it is copied out. */
@@ -67,6 +70,8 @@ class KafkaFetcher implements Fetcher {
   readonly #positions = new Map<string, Position>()
   readonly #polling = new Set<string>()
   #bufferedBytes = 0
+  /** Said since the last request. */
+  #isStarved = false
   #isPumping = false
   #wakeAt = Number.POSITIVE_INFINITY
   #wake: { cancel(): void } | null = null
@@ -123,6 +128,17 @@ class KafkaFetcher implements Fetcher {
     this.#pumpSoon()
   }
 
+  starved(): void {
+    if (this.#isStarved || !this.#isFull) return
+    this.#isStarved = true
+    this.#pumpSoon()
+  }
+
+  get #isFull(): boolean {
+    const { bufferBytesMax } = this.#options
+    return bufferBytesMax - this.#bufferedBytes < bufferBytesMax * roomShareMin
+  }
+
   async close(): Promise<void> {
     this.#isClosed = true
     this.#positions.clear()
@@ -156,7 +172,9 @@ class KafkaFetcher implements Fetcher {
   #pump(): void {
     if (this.#isClosed) return
     const now = this.#cluster.clock.now()
-    const isFull = this.#bufferedBytes >= this.#options.bufferBytesMax
+    const isFull = this.#isFull
+    if (!isFull) this.#isStarved = false
+    else if (!this.#isStarved) return
     const byNode = new Map<number, Position[]>()
     let isLeaderless = false
     for (const position of this.#positions.values()) {
@@ -179,7 +197,9 @@ class KafkaFetcher implements Fetcher {
     const share = byNode.size + this.#polling.size
     for (const [nodeId, positions] of byNode) {
       const lane = (['main', 'second'] as const).find((name) => !this.#polling.has(`${nodeId}/${name}`))
-      if (lane !== undefined) void this.#poll(nodeId, lane, positions, isFull, share)
+      if (lane === undefined) continue
+      this.#isStarved = false
+      void this.#poll(nodeId, lane, positions, isFull, share)
     }
     if (isLeaderless) void this.#refresh()
   }

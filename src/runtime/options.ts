@@ -258,7 +258,7 @@ export const options = defineOptions(
       default: 8_388_608,
       check: bytes({ min: 1_048_576 }),
       java: ['fetch.max.bytes', 'buffered.records.per.partition'],
-      doc: 'Fetched bytes that wait to be processed, per thread. At this bound nothing more is asked for.',
+      doc: 'Fetched bytes that wait to be processed, per thread. Near this bound nothing more is asked for.',
     },
     partitionFetchBytes: {
       group: 'Reading',

@@ -500,8 +500,13 @@ export class StreamThread {
         await this.#commitWhenDue(worked === 0)
         this.#persistWhenDue()
         this.#purgeWhenDue()
-        if (worked > 0) await immediate()
-        else await this.#rest()
+        if (worked > 0) {
+          await immediate()
+          continue
+        }
+        // What is buffered waits for a user's promise, or for another input.
+        if (!this.#paused && !this.#isFull) this.#fetcher.starved()
+        await this.#rest()
       } catch (error) {
         this.#failure = asStreamsError(error)
       }
@@ -513,7 +518,7 @@ export class StreamThread {
   /** One turn over the tasks. Returns how many records were processed. */
   #turn(): number {
     let worked = 0
-    const full = this.#output.bytes > this.#options.settings.uncommittedBytesMax * 2 || this.#diskIsBehind
+    const full = this.#isFull
     for (const slot of this.#slots.values()) {
       const { task } = slot
       if (task === null) continue
@@ -547,6 +552,11 @@ export class StreamThread {
       this.#afterBatch(slot, result, tookMs)
     }
     return worked
+  }
+
+  /** More is uncommitted than may be, or committed than can be written: what was taken in must go out first. */
+  get #isFull(): boolean {
+    return this.#output.bytes > this.#options.settings.uncommittedBytesMax * 2 || this.#diskIsBehind
   }
 
   /** A promise of the user's that never settles must not hold its task for ever. */
