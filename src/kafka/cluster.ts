@@ -60,6 +60,7 @@ export class Cluster {
   readonly #addresses = new Map<number, Address>()
   readonly #topics = new Map<string, Topic>()
   readonly #coordinators = new Map<string, number>()
+  readonly #finding = new Map<string, Promise<number>>()
   readonly #connections = new Map<string, Promise<Connection>>()
   readonly #open = new Set<Connection>()
   #controllerId = -1
@@ -278,12 +279,22 @@ export class Cluster {
 
   async coordinator(type: CoordinatorType, key: string, lane: Lane = 'main'): Promise<Connection> {
     const known = `${type}:${key}`
-    let nodeId = this.#coordinators.get(known)
-    if (nodeId === undefined) {
-      nodeId = await this.#findCoordinator(type, key)
-      this.#coordinators.set(known, nodeId)
+    return this.node(this.#coordinators.get(known) ?? (await this.#foundCoordinator(known, type, key)), lane)
+  }
+
+  /** Looked up once for all who ask meanwhile. */
+  #foundCoordinator(known: string, type: CoordinatorType, key: string): Promise<number> {
+    let finding = this.#finding.get(known)
+    if (finding === undefined) {
+      finding = this.#findCoordinator(type, key)
+        .then((nodeId) => {
+          this.#coordinators.set(known, nodeId)
+          return nodeId
+        })
+        .finally(() => this.#finding.delete(known))
+      this.#finding.set(known, finding)
     }
-    return this.node(nodeId, lane)
+    return finding
   }
 
   /** As far as it is known. */
