@@ -143,9 +143,12 @@ type Slot = {
   committed: Map<string, number>
 }
 
+/** What a task's part of a turn is to take. */
 const turnMs = 4
-/** A turn that takes longer ends within a few records, whatever its budget. */
+/** One that takes longer ends within a few records, whatever its budget. */
 const turnMsMax = 100
+/** After so long a turn ends before it has come to all tasks, for the sockets' sake; the next goes on from there. */
+const roundMs = 32
 const budgetMin = 16
 const budgetMax = 20_000
 const abortDelayMsMax = 5_000
@@ -195,6 +198,8 @@ export class StreamThread {
   #purging: Promise<void> | null = null
   #failure: StreamsError | null = null
   #abortsInARow = 0
+  /** The task that the next turn begins with. */
+  #nextTask = 0
   #records = 0
   #busyMs = 0
   #paused = false
@@ -515,11 +520,23 @@ export class StreamThread {
     for (const action of this.#actions.splice(0)) await action.run()
   }
 
-  /** One turn over the tasks. Returns how many records were processed. */
+  /**
+   * One turn over the tasks, or over as many as there is time for. Returns how many records were processed; none only
+   * where no task had any.
+   */
   #turn(): number {
     let worked = 0
     const full = this.#isFull
-    for (const slot of this.#slots.values()) {
+    const until = performance.now() + roundMs
+    const slots = [...this.#slots.values()]
+    const first = this.#nextTask
+    for (let step = 0; step < slots.length; step++) {
+      const index = (first + step) % slots.length
+      if (worked > 0 && performance.now() > until) {
+        this.#nextTask = index
+        break
+      }
+      const slot = slots[index] as Slot
       const { task } = slot
       if (task === null) continue
       if (slot.busy) {

@@ -118,6 +118,37 @@ test('shutdown: one copy meets an error and says so, every copy of the applicati
   expect(copies.map((copy) => copy.error?.message).join('\n')).toContain('poison')
 })
 
+test('turn: many tasks have much to do, sockets and timers have their turn in between', async () => {
+  await using world = await World.open({ events: 7, counts: 1 })
+  let turns = 0
+  let isWatching = true
+  const watch = (): void => {
+    turns++
+    if (isWatching) setImmediate(watch)
+  }
+  let lastTurn = -1
+  let records = 0
+  let recordsMax = 0
+  const builder = new StreamsBuilder()
+  builder
+    .stream('events', { keySerde: text, valueSerde: text })
+    .mapValues((value) => {
+      records = turns === lastTurn ? records + 1 : 1
+      lastTurn = turns
+      recordsMax = Math.max(recordsMax, records)
+      for (const end = performance.now() + 3; performance.now() < end; );
+      return value
+    })
+    .to('counts', { valueSerde: text })
+  await world.input(70, 'events', 7)
+  watch()
+  await world.app(builder.build()).start()
+  await until(() => world.kafka.records('counts').length === 70)
+  isWatching = false
+  // Of two tasks at most, and there are seven.
+  expect(recordsMax).toBeLessThanOrEqual(20)
+})
+
 test('pause: nothing is processed until resume, and the membership stays', async () => {
   await using world = await World.open()
   const app = world.app(countTopology(), { sessionTimeoutMs: 1_000 })
