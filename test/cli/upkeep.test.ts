@@ -42,13 +42,20 @@ async function send(kafka: EmbeddedKafka, words: readonly string[]): Promise<voi
   await producer.disconnect()
 }
 
-/** Runs the application until a topic has so many records, then ends it by a signal. */
-async function runUntil(line: string, topic: string, records: number): Promise<string> {
+/** Runs the application until a topic has so many records and `isThere` finds what it looks for, then ends it by a signal. */
+async function runUntil(
+  line: string,
+  topic: string,
+  records: number,
+  isThere: () => boolean = () => true,
+): Promise<string> {
   const console = makeConsole({ cwd: folder })
   const running = runCommand(line.split(' '), console.io)
   const tailed = await command(`tail ${topic} --from beginning --count ${records} --value long --json`, {
     cwd: folder,
   })
+  // The updates of a key may be of two commits.
+  await expect.poll(isThere, { timeout: 10_000 }).toBe(true)
   console.signal()
   expect(console.err()).toBe('')
   expect(await running).toBe(0)
@@ -118,7 +125,7 @@ describe('reset', () => {
   test('reset: dry run changes nothing; executed, the next run counts anew from the beginning', async () => {
     await using kafka = await EmbeddedKafka.start({ autoCreateTopics: false })
     await project(kafka, ['a', 'b', 'a'])
-    await runUntil('run topology.ts', 'counts', 2)
+    await runUntil('run topology.ts', 'counts', 2, () => latest(kafka, 'counts')['a'] === 2)
     expect(latest(kafka, 'counts')).toEqual({ a: 2, b: 1 })
     expect(Object.keys(kafka.topics())).toContain('words-counted-changelog')
 
@@ -213,7 +220,7 @@ describe('reprocess', () => {
   test('reprocess: beside the old one into a new topic, switch says yes, the old one goes', async () => {
     await using kafka = await EmbeddedKafka.start({ autoCreateTopics: false })
     await project(kafka, ['a', 'b', 'a'])
-    await runUntil('run topology.ts', 'counts', 2)
+    await runUntil('run topology.ts', 'counts', 2, () => latest(kafka, 'counts')['a'] === 2)
     await send(kafka, ['a'])
 
     const early = await command('reprocess topology.ts --switch', { cwd: folder })
