@@ -73,9 +73,10 @@ const throttleMsMax = 60_000
 const lengthBytes = 4
 const scratchBytes = 65_536
 const keepAliveMs = 60_000
-// Memory of frames that is used again comes in these sizes and their multiples by two.
-const spareBytesMin = 262_144
-const spareBytesMax = 8_388_608
+// Memory of frames that is used again comes in these sizes and their multiples by two: a sixteenth more than the round
+// number that is asked for, which a response has beside its records.
+const spareBytesMin = 278_528
+const spareBytesMax = 8_912_896
 
 type InFlight = {
   readonly api: AnyApi
