@@ -91,6 +91,14 @@ export class ByteWriter {
     this.position += length
   }
 
+  /** As `range`, of memory by itself: a view of it costs a third of one of a buffer. */
+  memory(source: ArrayBufferLike, start: number, end: number): void {
+    const length = end - start
+    this.ensure(length)
+    this.buffer.set(new Uint8Array(source, start, length), this.position)
+    this.position += length
+  }
+
   /** Text as UTF-8. Short ASCII, the common key, is written without leaving JavaScript. */
   utf8(text: string): void {
     const { length } = text

@@ -6,9 +6,10 @@
  * after a commit the stable end is still behind, and stopping there gives old state under new offsets. The position
  * that is compared with it counts markers, void data and compaction gaps, so no record is waited for.
  */
+import type { ByteWriter } from '../base/bytes.ts'
 import type { Clock } from '../base/clock.ts'
 import { StreamsError } from '../base/errors.ts'
-import { noHeaders } from '../base/headers.ts'
+import { type Headers, noHeaders } from '../base/headers.ts'
 import type { Logger } from '../base/logger.ts'
 import { isPromise } from '../base/maybe-promise.ts'
 import type { FetchedChunk, Fetcher, Isolation, KafkaClient, TopicPartition } from '../kafka/client.ts'
@@ -55,6 +56,7 @@ type Following = {
 export type Wanted = () => boolean
 
 const always: Wanted = () => true
+const noMemory = new ArrayBuffer(0)
 
 export class Restorer {
   readonly #options: RestoreOptions
@@ -240,15 +242,14 @@ export class Restorer {
     let isApplied = false
     try {
       const { changelog, state, endOffset } = following
-      let count = 0
-      const records = changelogRecords(chunk, endOffset, this.#options.batchBytesMax, () => count++)
+      const records = new ChangelogWalk(chunk, endOffset, this.#options.batchBytesMax)
       // Beyond the end is what others write meanwhile: it is theirs.
       const next = Math.min(chunk.nextOffset, endOffset)
       const applied = state.restore(changelog.store, records, next)
       if (isPromise(applied)) await applied
       isApplied = true
       following.position = next
-      following.records += count
+      following.records += records.count
       this.#report(following, 'batch')
       if (next >= endOffset) {
         this.#leave(following)
@@ -326,33 +327,80 @@ export function givenUp(task: string): StreamsError {
   return new StreamsError('TASK_GIVEN_UP', `task ${task}: given up while it was opened`, { task })
 }
 
-/** Keys and values are ranges of the chunk, and good until it is released. */
-function* changelogRecords(
-  chunk: FetchedChunk,
-  endOffset: number,
-  batchBytesMax: number,
-  counted: () => void,
-): Generator<ChangelogRecord> {
-  const cursor = new BatchCursor({
-    topic: chunk.topic,
-    partition: chunk.partition,
-    buffer: chunk.buffer,
-    start: chunk.start,
-    end: chunk.end,
-    fromOffset: chunk.fetchOffset,
-    aborted: chunk.aborted,
-    batchBytesMax,
-  })
-  while (cursor.next() && cursor.offset < endOffset) {
-    // No store has a null key; a changelog that holds one was written by somebody else.
-    if (cursor.keyStart < 0) continue
-    counted()
-    const { buffer } = cursor
-    yield {
-      key: buffer.subarray(cursor.keyStart, cursor.keyEnd),
-      value: cursor.valueStart < 0 ? null : buffer.subarray(cursor.valueStart, cursor.valueEnd),
-      timestamp: cursor.timestamp,
-      headers: cursor.headerCount === 0 ? noHeaders : cursor.headers(),
+/** The records of a chunk up to an offset: one object, which is each of them in turn. */
+class ChangelogWalk implements ChangelogRecord, IterableIterator<ChangelogRecord> {
+  count = 0
+  readonly #cursor: BatchCursor
+  readonly #endOffset: number
+  readonly #next: IteratorYieldResult<ChangelogRecord> = { done: false, value: this }
+  /** The memory of `#buffer`, which the buffer itself is slow to say. */
+  #buffer: Buffer | null = null
+  #memory: ArrayBufferLike = noMemory
+  #memoryStart = 0
+
+  constructor(chunk: FetchedChunk, endOffset: number, batchBytesMax: number) {
+    this.#cursor = new BatchCursor({
+      topic: chunk.topic,
+      partition: chunk.partition,
+      buffer: chunk.buffer,
+      start: chunk.start,
+      end: chunk.end,
+      fromOffset: chunk.fetchOffset,
+      aborted: chunk.aborted,
+      batchBytesMax,
+    })
+    this.#endOffset = endOffset
+  }
+
+  [Symbol.iterator](): this {
+    return this
+  }
+
+  next(): IteratorResult<ChangelogRecord, undefined> {
+    const cursor = this.#cursor
+    while (cursor.next() && cursor.offset < this.#endOffset) {
+      // No store has a null key; a changelog that holds one was written by somebody else.
+      if (cursor.keyStart < 0) continue
+      this.count++
+      if (cursor.buffer !== this.#buffer) {
+        this.#buffer = cursor.buffer
+        this.#memory = cursor.buffer.buffer
+        this.#memoryStart = cursor.buffer.byteOffset
+      }
+      return this.#next
     }
+    return { done: true, value: undefined }
+  }
+
+  get isTombstone(): boolean {
+    return this.#cursor.valueStart < 0
+  }
+
+  get key(): Buffer {
+    const { buffer, keyStart, keyEnd } = this.#cursor
+    return buffer.subarray(keyStart, keyEnd)
+  }
+
+  get value(): Buffer | null {
+    const { buffer, valueStart, valueEnd } = this.#cursor
+    return valueStart < 0 ? null : buffer.subarray(valueStart, valueEnd)
+  }
+
+  get timestamp(): number {
+    return this.#cursor.timestamp
+  }
+
+  get headers(): Headers {
+    return this.#cursor.headerCount === 0 ? noHeaders : this.#cursor.headers()
+  }
+
+  writeKey(to: ByteWriter): void {
+    const { buffer, keyStart, keyEnd } = this.#cursor
+    to.range(buffer, keyStart, keyEnd)
+  }
+
+  writeValue(to: ByteWriter): void {
+    const { valueStart, valueEnd } = this.#cursor
+    to.memory(this.#memory, this.#memoryStart + valueStart, this.#memoryStart + valueEnd)
   }
 }

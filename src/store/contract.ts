@@ -8,6 +8,7 @@
  *
  * Answers are given at once where they are in memory, and as a promise only where the engine must be asked.
  */
+import type { ByteWriter } from '../base/bytes.ts'
 import type { DropReason } from '../base/drop.ts'
 import type { Headers } from '../base/headers.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
@@ -358,11 +359,16 @@ export type CommittedState = {
   store(name: string): Store
 }
 
-/** Its bytes are good until it was applied: who keeps any copies them. */
+/** It and its bytes are good until it was applied: who keeps any copies them. */
 export type ChangelogRecord = {
+  readonly isTombstone: boolean
+  /** Made when it is asked for. */
   readonly key: Buffer
-  /** null: a tombstone. */
+  /** Made when it is asked for; null: a tombstone. */
   readonly value: Buffer | null
   readonly timestamp: number
   readonly headers: Headers
+  /** What most stores do with them, without a buffer of each. */
+  writeKey(to: ByteWriter): void
+  writeValue(to: ByteWriter): void
 }

@@ -519,14 +519,13 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   }
 
   override restoreRecord(record: ChangelogRecord, batch: EngineBatch | null): MaybePromise<void> {
-    const { key, value } = record
     if (batch === null) return this.#restoreLive(record)
     const { scratch } = this.services
     scratch.reset()
     scratch.int16(this.number)
-    scratch.bytes(key)
+    record.writeKey(scratch)
     const keyEnd = scratch.position
-    if (value === null) {
+    if (record.isTombstone) {
       this.notes.count--
       batch.remove(scratch.buffer, 0, keyEnd)
       return undefined
@@ -547,7 +546,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
         this.notes.count--
         this.forget(there)
       }
-      if (record.value === null) return undefined
+      if (record.isTombstone) return undefined
       const entry = detached(key, id)
       return chain(this.#fill(entry, this.rowOf(record)), () => {
         this.#insert(entry)

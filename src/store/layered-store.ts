@@ -97,10 +97,10 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   }
 
   /** A changelog record as the engine keeps it: what follows the key. */
-  protected writeRow({ timestamp, headers, value }: ChangelogRecord, to: ByteWriter): void {
-    to.int64(timestamp)
-    if (this.#keepsHeaders) writeHeaders(headers, to)
-    to.bytes(value as Buffer)
+  protected writeRow(record: ChangelogRecord, to: ByteWriter): void {
+    to.int64(record.timestamp)
+    if (this.#keepsHeaders) writeHeaders(record.headers, to)
+    record.writeValue(to)
   }
 
   protected rowOf(record: ChangelogRecord): Buffer {

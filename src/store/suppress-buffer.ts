@@ -191,7 +191,7 @@ export class SuppressEntries extends BufferStore<HeldSlot> implements SuppressBu
   }
 
   override restoreRecord(record: ChangelogRecord, batch: EngineBatch | null): MaybePromise<void> {
-    if (record.value !== null) {
+    if (!record.isTombstone) {
       const format = record.headers.find((header) => header.key === 'v')?.value?.[0] ?? 0
       if (format < 2) {
         throw new StreamsError(

@@ -730,7 +730,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   }
 
   override restoreRecord(record: ChangelogRecord, batch: EngineBatch | null): MaybePromise<void> {
-    const { key, value } = record
+    const { key } = record
     const keyEnd = key.length - 8 - this.discriminatorBytes
     const time = int64At(key, keyEnd)
     const discriminator = this.#discriminatorAt(key, keyEnd + 8)
@@ -745,7 +745,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     scratch.int64(this.#segments.of(time))
     scratch.bytes(key)
     const localEnd = scratch.position
-    if (value === null) {
+    if (record.isTombstone) {
       batch.remove(scratch.buffer, 0, localEnd)
       return undefined
     }
@@ -769,7 +769,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
         if (there.value !== null) this.notes.count--
         this.forget(there)
       }
-      if (record.value === null) return undefined
+      if (record.isTombstone) return undefined
       const entry = this.make(key, id, time, discriminator)
       return chain(this.fill(entry, this.rowOf(record)), () => {
         this.notes.count++

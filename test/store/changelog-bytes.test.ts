@@ -20,6 +20,7 @@ import { openMemoryState } from '../../src/store/task-state.ts'
 import type { StoreSpec } from '../../src/topology/store-spec.ts'
 import {
   Changelogs,
+  changelogRecord,
   joinBuffer,
   keyValue,
   outerJoin,
@@ -161,7 +162,7 @@ test('changelog: a suppressed change has its context, prior, old and new value, 
 test('changelog: a suppressed record in a format of Kafka Streams before 2.4 is refused by name', async () => {
   const logs = new Changelogs()
   const state = openMemoryState({ stores: [suppress('s')], context: logs.context, cacheBytesMax: 0 })
-  const record = { key: Buffer.from('k'), value: Buffer.alloc(20), timestamp: 1, headers: noHeaders }
+  const record = changelogRecord(Buffer.from('k'), Buffer.alloc(20), 1, noHeaders)
   expect(() => state.restore('s', [record], 1)).toThrow(/format 0 of Kafka Streams before 2.4/)
 })
 

@@ -266,14 +266,51 @@ export function recordsOf(builder: BatchBuilder): ChangelogRecord[] {
   while (cursor.next()) {
     const { keyStart, keyEnd, valueStart, valueEnd, timestamp } = cursor
     const headers: Headers = cursor.headers()
-    records.push({
-      key: Buffer.from(cursor.buffer.subarray(keyStart, keyEnd)),
-      value: valueStart < 0 ? null : Buffer.from(cursor.buffer.subarray(valueStart, valueEnd)),
-      timestamp,
-      headers: headers.length === 0 ? noHeaders : headers,
-    })
+    records.push(
+      changelogRecord(
+        Buffer.from(cursor.buffer.subarray(keyStart, keyEnd)),
+        valueStart < 0 ? null : Buffer.from(cursor.buffer.subarray(valueStart, valueEnd)),
+        timestamp,
+        headers.length === 0 ? noHeaders : headers,
+      ),
+    )
   }
   return records
+}
+
+class HeldRecord implements ChangelogRecord {
+  readonly key: Buffer
+  readonly value: Buffer | null
+  readonly timestamp: number
+  readonly headers: Headers
+
+  constructor(key: Buffer, value: Buffer | null, timestamp: number, headers: Headers) {
+    this.key = key
+    this.value = value
+    this.timestamp = timestamp
+    this.headers = headers
+  }
+
+  get isTombstone(): boolean {
+    return this.value === null
+  }
+
+  writeKey(to: ByteWriter): void {
+    to.bytes(this.key)
+  }
+
+  writeValue(to: ByteWriter): void {
+    if (this.value !== null) to.bytes(this.value)
+  }
+}
+
+export function changelogRecord(
+  key: Buffer,
+  value: Buffer | null,
+  timestamp: number,
+  headers: Headers,
+): ChangelogRecord {
+  return new HeldRecord(key, value, timestamp, headers)
 }
 
 export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
