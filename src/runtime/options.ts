@@ -265,7 +265,7 @@ export const options = defineOptions(
       default: 1_048_576,
       check: bytes({ min: 1_024 }),
       java: ['max.partition.fetch.bytes'],
-      doc: 'Most bytes of one partition in one response. A single larger batch still gets through.',
+      doc: 'Most bytes of one partition in one response; a restore asks for twice as much, where four times that fit into fetchBufferBytes. A single larger batch still gets through.',
     },
     fetchWaitMs: {
       group: 'Reading',

@@ -56,6 +56,8 @@ type Following = {
 export type Wanted = () => boolean
 
 const always: Wanted = () => true
+/** As many fit into what may be buffered, or reading and writing would wait for each other. */
+const portionsBuffered = 4
 const noMemory = new ArrayBuffer(0)
 
 export class Restorer {
@@ -207,11 +209,14 @@ export class Restorer {
   }
 
   #open(): Fetcher {
+    const { bufferBytesMax, partitionBytesMax } = this.#options
+    // Of each portion of input twice as much: no record of a changelog is waited for by itself.
+    const room = Math.floor(bufferBytesMax / portionsBuffered)
     this.#fetcher ??= this.#options.client.fetcher({
       purpose: this.#options.purpose,
       isolation: this.#options.isolation,
-      bufferBytesMax: this.#options.bufferBytesMax,
-      partitionBytesMax: this.#options.partitionBytesMax,
+      bufferBytesMax,
+      partitionBytesMax: Math.max(partitionBytesMax, Math.min(partitionBytesMax * 2, room)),
       waitMs: 100,
       offsetReset: () => 'none',
       onChunk: (chunk) => this.#onChunk(chunk),
