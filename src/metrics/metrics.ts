@@ -33,7 +33,8 @@ const states: readonly ApplicationState[] = [
 
 type Labels = Readonly<Record<string, string | number>>
 /** Loaded where metrics are made: threads in workers import this file, too, and make none. */
-const prometheus = (): typeof Prometheus => createRequire(import.meta.url)('prom-client') as typeof Prometheus
+const require = createRequire(import.meta.url)
+const prometheus = (): typeof Prometheus => require('prom-client') as typeof Prometheus
 
 type Made = Counter | Gauge | Histogram
 

@@ -64,57 +64,8 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
     if (!silent) return next(new Windowed(key, entry.start, end), update(after, old), time, headers)
   }
 
-  /** As `apply`, for the window that the run was moved to. */
-  const applyIn = (
-    run: WindowRun,
-    start: number,
-    key: unknown,
-    value: unknown,
-    timestamp: number,
-    headers: Headers,
-  ): void | Promise<void> => {
-    const before = run.value
-    let time = timestamp
-    let old: unknown = null
-    let after: unknown
-    try {
-      const base = before === null ? step.initial() : before
-      if (sendOld) old = snapshot(base)
-      if (before !== null && run.timestamp > timestamp) time = run.timestamp
-      after = step.add(key, value, base)
-    } catch (error) {
-      halted = true
-      const isSpoilt = spoilt(careful, before)
-      return context.failed(error, name, 'aggregation', key, value, timestamp, headers, isSpoilt)
-    }
-    if (!run.set(after, after === null ? timestamp : time, headers)) context.drop('out-of-retention', name)
-    if (!silent) return next(new Windowed(key, start, start + sizeMs), update(after, old), time, headers)
-  }
-
-  const walk = (
-    run: WindowRun,
-    from: number,
-    key: unknown,
-    value: unknown,
-    timestamp: number,
-    headers: Headers,
-  ): void | Promise<void> => {
-    const advanceMs = windows.kind === 'time' ? windows.advanceMs : 1
-    for (let start = from; start <= timestamp; start += advanceMs) {
-      if (halted) return
-      let waiting: void | Promise<void>
-      if (start + sizeMs <= observed - graceMs) waiting = context.drop('expired-window', name)
-      else {
-        run.seek(start)
-        waiting = applyIn(run, start, key, value, timestamp, headers)
-      }
-      if (waiting !== undefined) {
-        return waiting.then(() => walk(run, start + advanceMs, key, value, timestamp, headers))
-      }
-    }
-  }
-
   const into = (
+    run: WindowRun | null,
     start: number,
     end: number,
     key: unknown,
@@ -123,13 +74,14 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
     headers: Headers,
   ): void | Promise<void> => {
     if (end <= observed - graceMs) return context.drop('expired-window', name)
-    const entry = store.entry(key, start)
+    const entry = run === null ? store.entry(key, start) : run.seek(start)
     if (isPromise(entry))
       return entry.then((there) => apply(there as Entry, end, key, value, timestamp, headers))
     return apply(entry, end, key, value, timestamp, headers)
   }
 
   const hop = (
+    run: WindowRun | null,
     from: number,
     key: unknown,
     value: unknown,
@@ -139,9 +91,9 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
     const advanceMs = windows.kind === 'time' ? windows.advanceMs : 1
     for (let start = from; start <= timestamp; start += advanceMs) {
       if (halted) return
-      const waiting = into(start, start + sizeMs, key, value, timestamp, headers)
+      const waiting = into(run, start, start + sizeMs, key, value, timestamp, headers)
       if (waiting !== undefined) {
-        return waiting.then(() => hop(start + advanceMs, key, value, timestamp, headers))
+        return waiting.then(() => hop(run, start + advanceMs, key, value, timestamp, headers))
       }
     }
   }
@@ -157,26 +109,25 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
         lastStart = Math.floor(timestamp / sizeMs) * sizeMs
         lastEnd = lastStart + sizeMs
       }
-      return into(lastStart, lastEnd, key, value, timestamp, headers)
+      return into(null, lastStart, lastEnd, key, value, timestamp, headers)
     }
     if (windows.kind === 'time') {
       const from = firstStart(timestamp, sizeMs, windows.advanceMs)
-      const run = store.run?.(key, from, timestamp)
-      if (run === undefined) return hop(from, key, value, timestamp, headers)
+      const run = store.run?.(key, from, timestamp) ?? null
       if (isPromise(run)) {
-        return run.then((opened) => walk(opened as WindowRun, from, key, value, timestamp, headers))
+        return run.then((opened) => hop(opened as WindowRun, from, key, value, timestamp, headers))
       }
-      return walk(run, from, key, value, timestamp, headers)
+      return hop(run, from, key, value, timestamp, headers)
     }
     if (windows.kind === 'unlimited') {
       if (timestamp >= windows.startMs)
-        return into(windows.startMs, endOfTime, key, value, timestamp, headers)
+        return into(null, windows.startMs, endOfTime, key, value, timestamp, headers)
       return
     }
     const list = [...windows.windowsFor(timestamp)]
     return inOrder(list.length, (index) => {
       const [start, end] = list[index] as [number, number]
-      return halted ? undefined : into(start, end, key, value, timestamp, headers)
+      return halted ? undefined : into(null, start, end, key, value, timestamp, headers)
     })
   }
 

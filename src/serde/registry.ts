@@ -46,7 +46,8 @@ export type AvroSerdeOptions = RegistrySerdeOptions & {
 }
 
 /** Read when it is first used: it takes 30 ms, in every thread, and most have no Avro. */
-const avsc = (): typeof avro => createRequire(import.meta.url)('avsc') as typeof avro
+const require = createRequire(import.meta.url)
+const avsc = (): typeof avro => require('avsc') as typeof avro
 
 type Format = 'avro' | 'json' | 'protobuf'
 
@@ -113,9 +114,7 @@ export class SchemaRegistry {
     this.#url = url
     this.#retries = retries
     this.#retryTimeMs = retryTimeMs
-    const { SchemaRegistry: Client } = createRequire(import.meta.url)(
-      '@kafkajs/confluent-schema-registry',
-    ) as ClientModule
+    const { SchemaRegistry: Client } = require('@kafkajs/confluent-schema-registry') as ClientModule
     this.#client = new Client({
       host: url.replace(/\/$/, ''),
       ...(username === undefined ? {} : { auth: { username, password: password ?? '' } }),

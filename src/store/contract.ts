@@ -113,16 +113,10 @@ export type WindowStore<K = unknown, V = unknown> = StoreBase<K, V> & {
   run?(key: K, from: number, to: number): MaybePromise<WindowRun<K, V>>
 }
 
-/** Windows of one key, side by side, without an entry each. */
-export type WindowRun<K = unknown, V = unknown> = {
-  readonly key: K
+/** Windows of one key, side by side, without an entry each: it is that of the window that it was moved to. */
+export type WindowRun<K = unknown, V = unknown> = Entry<K, V> & {
   /** Moves to the window that starts there. */
-  seek(start: number): void
-  /** Of the window that was moved to, as an entry has them. */
-  readonly value: V | null
-  readonly timestamp: number
-  /** As in a window store. */
-  set(value: V | null, timestamp: number, headers: Headers): boolean
+  seek(start: number): Entry<K, V>
 }
 
 export type SessionStore<K = unknown, V = unknown> = StoreBase<K, V> & {

@@ -229,16 +229,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
         const headers = this.changelogHeaders(slot)
         if (own === null) {
           const value = absent ? null : buffer
-          if (
-            builder === null ||
-            valueEnd > largeBytes ||
-            !builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
-          ) {
-            const more = headers.length === 0 ? 0 : headersLength(headers)
-            builder = changelog.builder(this.name, valueEnd + more)
-            const taken = builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
-            assert(taken, `${this.name}: the changelog's batch has room for a record of ${valueEnd} bytes`)
-          }
+          builder = this.log(changelog, builder, timestamp, buffer, keyEnd, value, valueEnd, headers)
           if (!pinned) {
             const { keyStart, valueStart } = builder
             generation.add(slot, builder, keyStart, builder.keyEnd, valueStart, builder.valueEnd, timestamp)
@@ -259,6 +250,30 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     generation.seal()
     this.fly(generation, bytes)
     return undefined
+  }
+
+  /** Writes a record to the batch in hand, or to the next; whichever it was is in hand then. */
+  protected log(
+    changelog: ChangelogWriter,
+    inHand: BatchBuilder | null,
+    timestamp: number,
+    buffer: Buffer,
+    keyEnd: number,
+    value: Buffer | null,
+    valueEnd: number,
+    headers: Headers,
+  ): BatchBuilder {
+    if (
+      inHand !== null &&
+      valueEnd <= largeBytes &&
+      inHand.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
+    )
+      return inHand
+    const more = headers.length === 0 ? 0 : headersLength(headers)
+    const builder = changelog.builder(this.name, valueEnd + more)
+    const taken = builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
+    assert(taken, `${this.name}: the changelog's batch has room for a record of ${valueEnd} bytes`)
+    return builder
   }
 
   /** The generation has the slot as it is. */

@@ -6,7 +6,6 @@ import type { Headers } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import type { SessionStoreSpec } from '../topology/store-spec.ts'
 import type { Entry, Order, SessionStore } from './contract.ts'
-import { orderOf } from './key-codec.ts'
 import { LiveEntry } from './slot.ts'
 import { TimedStore } from './timed-store.ts'
 
@@ -58,12 +57,7 @@ export class SessionEntries extends TimedStore implements SessionStore {
   }
 
   async *fetchRange(fromKey: unknown, toKey: unknown, order: Order = 'forward'): AsyncGenerator<Entry> {
-    const low = fromKey === null ? null : await orderOf(this.codec, fromKey)
-    const high = toKey === null ? null : await orderOf(this.codec, toKey)
-    const passes = (entry: LiveEntry): boolean => {
-      const text = this.orderOf(entry)
-      return (low === null || text >= low) && (high === null || text <= high)
-    }
+    const passes = await this.keysWithin(fromKey, toKey)
     const all = await this.fetchTimes(
       this.visibleFrom,
       Number.POSITIVE_INFINITY,

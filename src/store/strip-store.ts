@@ -27,7 +27,6 @@ import { int64At } from '../wire/record-batch.ts'
 import type { ChangelogRecord, ChangelogWriter, Entry, Order, WindowRun, WindowStore } from './contract.ts'
 import type { EngineBatch } from './engine.ts'
 import type { Generation } from './generation.ts'
-import { orderOf } from './key-codec.ts'
 import { flag, LiveEntry } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimedStore } from './timed-store.ts'
@@ -37,8 +36,6 @@ const windowsPerStrip = 1 << stripShift
 const timestampBytes = 8
 /** Start and number of the duplicate, behind the key's bytes in the changelog. */
 const keySuffix = 12
-// From here on the changelog is asked for each record whether it takes one so large.
-const largeBytes = 1024
 /** Of a window in the changelog, before its size is known. */
 const windowGuess = 64
 /** Strips that a restore remembers from one chunk of the changelog to the next. */
@@ -155,7 +152,7 @@ export class StripEntries extends TimedStore implements WindowStore {
     this.#sizeMs = spec.windowSizeMs
     this.#advanceMs = advanceMs
     this.#spanMs = windowsPerStrip * advanceMs
-    this.#run = new StripRun(this, advanceMs, this.#spanMs)
+    this.#run = new StripRun(this, advanceMs, this.#spanMs, this.#sizeMs)
   }
 
   // -------------------------------------------------------------------------------------------------------- strips
@@ -273,12 +270,7 @@ export class StripEntries extends TimedStore implements WindowStore {
     to: number,
     order: Order = 'forward',
   ): AsyncGenerator<Entry> {
-    const low = fromKey === null ? null : await orderOf(this.codec, fromKey)
-    const high = toKey === null ? null : await orderOf(this.codec, toKey)
-    const passes = (strip: LiveEntry): boolean => {
-      const text = this.orderOf(strip)
-      return (low === null || text >= low) && (high === null || text <= high)
-    }
+    const passes = await this.keysWithin(fromKey, toKey)
     for (const entry of await this.#fetchTimes(from, to, order, passes)) if (entry.value !== null) yield entry
   }
 
@@ -318,6 +310,7 @@ export class StripEntries extends TimedStore implements WindowStore {
   // -------------------------------------------------------------------------------------------------------- writes
 
   set(entry: Entry, value: unknown, timestamp: number, headers: Headers): boolean {
+    if (entry === this.#run) return this.#run.set(value, timestamp, headers)
     const handle = entry as StripEntry
     const strip = this.change(handle.strip, handle.index, handle.start, value, timestamp, headers)
     if (strip === null) return false
@@ -463,17 +456,17 @@ export class StripEntries extends TimedStore implements WindowStore {
         if (this.isLive(start)) {
           writeInt64(buffer, startAt, start)
           const value = isPresent ? buffer : null
-          let { builder } = encoding
-          if (
-            builder === null ||
-            valueEnd > largeBytes ||
-            !builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, noHeaders)
-          ) {
-            builder = encoding.changelog.builder(this.name, valueEnd)
-            encoding.builder = builder
-            const taken = builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, noHeaders)
-            assert(taken, `${this.name}: the changelog's batch has room for a record of ${valueEnd} bytes`)
-          }
+          const { builder, changelog } = encoding
+          encoding.builder = this.log(
+            changelog,
+            builder,
+            timestamp,
+            buffer,
+            keyEnd,
+            value,
+            valueEnd,
+            noHeaders,
+          )
           if (isPresent) strip.logged |= bit
           else strip.logged &= ~bit
         }
@@ -717,19 +710,25 @@ class StripRun implements WindowRun {
   readonly #store: StripEntries
   readonly #advanceMs: number
   readonly #spanMs: number
+  readonly #sizeMs: number
   key: unknown = null
+  start = 0
   value: unknown = null
   timestamp = -1
   /** Held: room that is made while a record waits doesn't take them from it. */
   #strips: Strip[] = []
   #first = 0
-  #start = 0
   #at = 0
 
-  constructor(store: StripEntries, advanceMs: number, spanMs: number) {
+  constructor(store: StripEntries, advanceMs: number, spanMs: number, sizeMs: number) {
     this.#store = store
     this.#advanceMs = advanceMs
     this.#spanMs = spanMs
+    this.#sizeMs = sizeMs
+  }
+
+  get end(): number {
+    return Math.min(this.start + this.#sizeMs, endOfTime)
   }
 
   open(key: unknown, id: unknown, from: number, to: number): this {
@@ -745,15 +744,16 @@ class StripRun implements WindowRun {
     return this
   }
 
-  seek(start: number): void {
+  seek(start: number): this {
     const at = (start - this.#first) / this.#advanceMs
     this.#at = at
-    this.#start = start
+    this.start = start
     const strip = this.#strips[at >>> stripShift] as Strip
     const index = at & (windowsPerStrip - 1)
     const value = this.#store.isHidden(start) ? null : strip.values[index]
     this.value = value
     this.timestamp = value === null ? -1 : (strip.times[index] as number)
+    return this
   }
 
   set(value: unknown, timestamp: number, headers: Headers): boolean {
@@ -761,7 +761,7 @@ class StripRun implements WindowRun {
     const number = at >>> stripShift
     const strip = this.#strips[number] as Strip
     const index = at & (windowsPerStrip - 1)
-    const changed = this.#store.change(strip, index, this.#start, value, timestamp, headers)
+    const changed = this.#store.change(strip, index, this.start, value, timestamp, headers)
     if (changed === null) return false
     if (changed !== strip) this.#strips[number] = changed
     return true

@@ -18,7 +18,7 @@ import { int64At } from '../wire/record-batch.ts'
 import type { ChangelogRecord, Entry, Order } from './contract.ts'
 import type { EngineBatch, Row } from './engine.ts'
 import type { Change } from './generation.ts'
-import { KeyCodec } from './key-codec.ts'
+import { KeyCodec, orderOf } from './key-codec.ts'
 import { successor } from './keyed-store.ts'
 import { LayeredStore } from './layered-store.ts'
 import { Segments } from './segments.ts'
@@ -336,6 +336,16 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     return entry !== undefined && this.timeOf(entry) === time && this.discriminatorOf(entry) === discriminator
       ? entry
       : undefined
+  }
+
+  /** Whether the key of an entry lies between two others by its bytes, both inclusive; null is no bound. */
+  protected async keysWithin(fromKey: unknown, toKey: unknown): Promise<(entry: LiveEntry) => boolean> {
+    const low = fromKey === null ? null : await orderOf(this.codec, fromKey)
+    const high = toKey === null ? null : await orderOf(this.codec, toKey)
+    return (entry) => {
+      const text = this.orderOf(entry)
+      return (low === null || text >= low) && (high === null || text <= high)
+    }
   }
 
   protected orderOf(entry: LiveEntry): string {

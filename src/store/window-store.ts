@@ -8,7 +8,6 @@ import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import { endOfTime } from '../serde/windowed.ts'
 import type { WindowStoreSpec } from '../topology/store-spec.ts'
 import type { Entry, Order, WindowStore } from './contract.ts'
-import { orderOf } from './key-codec.ts'
 import { LiveEntry } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 import { TimedStore } from './timed-store.ts'
@@ -73,12 +72,7 @@ export class WindowEntries extends TimedStore implements WindowStore {
     to: number,
     order: Order = 'forward',
   ): AsyncGenerator<Entry> {
-    const low = fromKey === null ? null : await orderOf(this.codec, fromKey)
-    const high = toKey === null ? null : await orderOf(this.codec, toKey)
-    const passes = (entry: LiveEntry): boolean => {
-      const text = this.orderOf(entry)
-      return (low === null || text >= low) && (high === null || text <= high)
-    }
+    const passes = await this.keysWithin(fromKey, toKey)
     for (const entry of await this.fetchTimes(
       Math.max(from, this.visibleFrom),
       to,

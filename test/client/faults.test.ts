@@ -48,13 +48,19 @@ test('producer: the answer to a batch is lost, it is sent again and appended onc
   expect(values()).toEqual(['a', 'b'])
 })
 
-test('producer: positions go to the broker that data of the transaction is on its way to, they wait for it', async () => {
+/** A producer that has committed positions once. */
+async function committer() {
   const producer = await producerOf({ transactionalId: 'one-broker' })
   const nobody = { groupId: 'g', generation: -1, memberId: '', instanceId: null }
   const commit = (offset: number) =>
     producer.commitOffsets(() => nobody, [{ topic: 't', partition: 1, offset, metadata: '' }])
   await commit(1)
   await producer.end('commit')
+  return { producer, commit }
+}
+
+test('producer: positions go to the broker that data of the transaction is on its way to, they wait for it', async () => {
+  const { producer, commit } = await committer()
   const asked: string[] = []
   using _positions = kafka.intercept('txnOffsetCommit', () => void asked.push('positions'))
   using _data = kafka.intercept('produce', async () => {
@@ -69,12 +75,7 @@ test('producer: positions go to the broker that data of the transaction is on it
 })
 
 test('producer: data of a transaction is refused for good while its positions wait, they fail with it', async () => {
-  const producer = await producerOf({ transactionalId: 'one-broker' })
-  const nobody = { groupId: 'g', generation: -1, memberId: '', instanceId: null }
-  const commit = (offset: number) =>
-    producer.commitOffsets(() => nobody, [{ topic: 't', partition: 1, offset, metadata: '' }])
-  await commit(1)
-  await producer.end('commit')
+  const { producer, commit } = await committer()
   using _data = kafka.intercept('produce', async () => {
     await new Promise((resolve) => setTimeout(resolve, 50))
     return { error: 'MESSAGE_TOO_LARGE' }
@@ -173,15 +174,15 @@ test('producer: all connections break again and again, each record is there once
 })
 
 test.each([
-  ['alone', {}],
-  ['in a transaction', { transactionalId: 'x', transactionTimeoutMs: 10_000 }],
+  ['alone', { deliveryTimeoutMs: 15_000 }],
+  ['in a transaction', { deliveryTimeoutMs: 120_000, transactionalId: 'x', transactionTimeoutMs: 10_000 }],
 ])('producer: a topic that is not there is named after a bounded wait, %s', async (_how, options) => {
   // Ten seconds by a clock that runs a hundred times as fast.
   const start = Date.now()
   const fast = { ...systemClock, now: () => start + 100 * (Date.now() - start) }
   await client.close()
   client = connect({ brokers: [kafka.address], clientId: 'faults', logger: silentLogger, clock: fast })
-  const producer = await producerOf({ deliveryTimeoutMs: 120_000, ...options })
+  const producer = await producerOf(options)
   const error = await failure(producer.produce([batch('absent', 0, ['a'])]))
   expect(error).toMatchObject({ code: 'KAFKA_TOPIC_MISSING', verdict: 'stop', about: { topic: 'absent' } })
   expect(await failure(producer.produce([batch('t', 5, ['a'])]))).toBe(error)

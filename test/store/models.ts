@@ -278,7 +278,7 @@ export class WindowModel extends TimedModel {
       const value = draw() < 0.1 ? null : (run.value ?? { n: 0 })
       if (value !== null) value.n++
       const timestamp = value === null ? start : to + integer(draw, 3)
-      const kept = run.set(value, timestamp, noHeaders)
+      const kept = store.set(run, value, timestamp, noHeaders)
       const written = { value: structuredClone(value), timestamp: value === null ? -1 : timestamp }
       expect(kept).toBe(this.write({ key, start, end: start + this.#sizeMs, ...written }))
     }

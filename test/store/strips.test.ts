@@ -28,7 +28,7 @@ async function count(store: WindowStore, key: string, from: number, to: number):
   const run = (await store.run?.(key, from, to)) as WindowRun<string, { n: number }>
   for (let start = from; start <= to; start += 1_000) {
     run.seek(start)
-    run.set({ n: (run.value?.n ?? 0) + 1 }, to, noHeaders)
+    store.set(run, { n: (run.value?.n ?? 0) + 1 }, to, noHeaders)
   }
 }
 
@@ -102,7 +102,7 @@ test('strips: what a record is walking over may be let go while it waits, and no
       expect(await store.fetch('a', 0, 99_000)).toHaveLength(100)
     }
     run.seek(start)
-    run.set({ n: (run.value?.n ?? 0) + 1 }, start, noHeaders)
+    store.set(run, { n: (run.value?.n ?? 0) + 1 }, start, noHeaders)
   }
   await leave(state, logs)
   const found = await store.fetch('a', 0, 99_000)
