@@ -5,6 +5,7 @@
 import { assert, unreachable } from '../base/assert.ts'
 import { StreamsError } from '../base/errors.ts'
 import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
+import { Unread } from '../base/unread.ts'
 import { knowing } from '../serde/known-text.ts'
 import type { Serde } from '../serde/serde.ts'
 import type { Content, Node, SinkNode, SourceNode, StreamPartitioner } from '../topology/node.ts'
@@ -21,16 +22,7 @@ import {
 } from './foreign-key-join.ts'
 import { answerSerde, type SubscriptionAnswer, subscriptionSerde } from './foreign-key-serde.ts'
 import { type Lifecycle, process, tableTransformValues, transformedView } from './process.ts'
-import {
-  type BoundSource,
-  type BoundSubtopology,
-  type Change,
-  type Run,
-  type TableView,
-  type TaskContext,
-  Unread,
-  type Use,
-} from './run.ts'
+import type { BoundSource, BoundSubtopology, Change, Run, TableView, TaskContext, Use } from './run.ts'
 import { sessionAggregate } from './session-aggregate.ts'
 import { sink } from './sink.ts'
 import { slidingAggregate } from './sliding-aggregate.ts'
@@ -98,11 +90,11 @@ class Binding {
 
   #source(node: SourceNode): BoundSource {
     const run = this.#next(node)
-    const keySerde = knowing(serdeOf(node.keySerde, 'key', node))
+    const keySerde = serdeOf(node.keySerde, 'key', node)
     const valueSerde = contentSerde(node)
     return {
       node,
-      keySerde,
+      keySerde: knowing(keySerde),
       valueSerde,
       keyUse: this.#use('key', node, keySerde),
       valueUse: this.#use('value', node, valueSerde),
@@ -598,6 +590,15 @@ class Binding {
     return use
   }
 
+  /** The key of a count is looked up, and goes on, by its bytes. */
+  #keyUseAt(node: Node & { kind: 'aggregate' }, serde: Serde<unknown>): Use {
+    const store = this.#context.store(node.stores[0] ?? '')
+    if (store.kind !== 'key-value' || store.takesUnread !== true || store.spec.keySerde !== serde)
+      return 'read'
+    if (!node.aggregation.blind) return 'read'
+    return this.#useBehind('key', node, serde) === 'read' ? 'read' : 'written'
+  }
+
   #useAt(part: 'key' | 'value', node: Node, serde: Serde<unknown>): Use {
     switch (node.kind) {
       case 'pass':
@@ -606,10 +607,14 @@ class Binding {
         // Before a repartition topic only whether there is a key decides.
         return node.repartition ? this.#useBehind(part, node, serde) : 'read'
       case 'aggregate':
+        if (part === 'key') return this.#keyUseAt(node, serde)
+        return node.aggregation.blind ? 'present' : 'read'
       case 'window-aggregate':
       case 'sliding-aggregate':
       case 'session-aggregate':
         return part === 'value' && node.aggregation.blind ? 'present' : 'read'
+      case 'table-to-stream':
+        return part === 'key' ? this.#useBehind(part, node, serde) : 'read'
       case 'sink': {
         const { topic, partitioner, content } = node
         const own = part === 'key' ? node.keySerde : node.valueSerde

@@ -149,23 +149,6 @@ export type Use = 'read' | 'written' | 'present'
 /** Stands for a key or value that is there and that nobody looks at. */
 export const present: unknown = Object.freeze({ present: true })
 
-/**
- * A key or value that goes to its sinks unread, as a range of the bytes that were fetched. One object for each queue,
- * right only while its record is in hand.
- */
-export class Unread {
-  buffer: Buffer = Buffer.alloc(0)
-  start = 0
-  end = 0
-
-  of(buffer: Buffer, start: number, end: number): this {
-    this.buffer = buffer
-    this.start = start
-    this.end = end
-    return this
-  }
-}
-
 /** The operators of one task. */
 export type BoundSubtopology = {
   /** By the name of the source node. */

@@ -3,11 +3,12 @@ import { ByteWriter } from '../base/bytes.ts'
 import { StreamsError } from '../base/errors.ts'
 import type { Headers } from '../base/headers.ts'
 import { isPromise } from '../base/maybe-promise.ts'
+import { Unread } from '../base/unread.ts'
 import type { Serde } from '../serde/serde.ts'
 import type { SinkNode, StreamPartitioner } from '../topology/node.ts'
 import { partitionFor } from '../wire/murmur2.ts'
 import { settled } from './call.ts'
-import { type Run, type TaskContext, Unread } from './run.ts'
+import type { Run, TaskContext } from './run.ts'
 
 // Records without a key stay with one partition for so long: full batches, evenly spread.
 const recordsPerPartition = 256

@@ -6,8 +6,9 @@ import type { DropReason } from '../base/drop.ts'
 import { StreamsError } from '../base/errors.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
+import { Unread } from '../base/unread.ts'
 import type { FetchedChunk } from '../kafka/client.ts'
-import { type BoundSource, present, Unread, type Use } from '../operator/run.ts'
+import { type BoundSource, present, type Use } from '../operator/run.ts'
 import type { Serde } from '../serde/serde.ts'
 import { BatchCursor } from '../wire/record-batch.ts'
 
@@ -59,6 +60,7 @@ export class PartitionQueue {
   readonly #batchBytesMax: number
   readonly #chunks: FetchedChunk[] = []
   readonly #unreadKey = new Unread()
+  readonly #unreadAhead = new Unread()
   readonly #unreadValue = new Unread()
   #chunk: FetchedChunk | null = null
   /** Of chunks that were looked at ahead: lets go of the state that is kept in memory for them. */
@@ -109,10 +111,15 @@ export class PartitionQueue {
     try {
       while (cursor.next()) {
         if (cursor.keyStart < 0) continue
+        const { buffer, keyStart, keyEnd } = cursor
+        if (keyUse === 'written' && keySerde.roundTrips?.(buffer, keyStart, keyEnd) === true) {
+          prefetch(this.#unreadAhead.of(buffer, keyStart, keyEnd), cursor.timestamp)
+          continue
+        }
         const headers = cursor.headerCount === 0 ? noHeaders : cursor.headers()
-        const key = keySerde.read(cursor.buffer, cursor.keyStart, cursor.keyEnd, this.topic, headers)
+        const key = keySerde.read(buffer, keyStart, keyEnd, this.topic, headers)
         if (isPromise(key)) return
-        keys.push(key)
+        if (keyUse === 'read') keys.push(key)
         prefetch(key, cursor.timestamp)
       }
     } catch {

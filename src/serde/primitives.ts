@@ -100,6 +100,7 @@ function integer(name: string, bytes: 2 | 4): Serde<number> {
   return {
     name,
     primitive: true,
+    numeric: true,
     write(value, to) {
       if ((value << shift) >> shift !== value)
         throw refuse(name, value, `a whole number from ${-max - 1} to ${max}`)
@@ -120,6 +121,7 @@ const intSerde = integer('int', 4)
 const longSerde: Serde<number> = {
   name: 'long',
   primitive: true,
+  numeric: true,
   write(value, to) {
     if (!Number.isSafeInteger(value))
       throw refuse('long', value, 'a safe integer (use bigint() for larger ones)')
@@ -155,6 +157,7 @@ const bigintSerde: Serde<bigint> = {
 // Neither is primitive: NaN differs from itself, 0 equals -0, and a float's bytes hold less than its number.
 const floatSerde: Serde<number> = {
   name: 'float',
+  numeric: true,
   write(value, to) {
     if (typeof value !== 'number') throw refuse('float', value, 'a number')
     to.float32(value)
@@ -167,6 +170,7 @@ const floatSerde: Serde<number> = {
 
 const doubleSerde: Serde<number> = {
   name: 'double',
+  numeric: true,
   write(value, to) {
     if (typeof value !== 'number') throw refuse('double', value, 'a number')
     to.float64(value)

@@ -79,6 +79,8 @@ export type KeyValueStore<K = unknown, V = unknown> = StoreBase<K, V> & {
   approximateCount(): number
   /** Notes a key that will be asked for soon; `TaskState.load` then reads all of them with one request. */
   want(key: K): void
+  /** `entry` and `want` also take a key that nobody has read yet, as an `Unread`. */
+  readonly takesUnread?: boolean
 }
 
 /**

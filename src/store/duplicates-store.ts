@@ -26,7 +26,7 @@ import type { ChangelogRecord, ChangelogWriter, Entry, Order, WindowStore } from
 import type { EngineBatch, Row } from './engine.ts'
 import { EntryLog, idAfter, isBefore } from './entry-log.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
-import { successor } from './keyed-store.ts'
+import { successor } from './key-scan.ts'
 import { Segments } from './segments.ts'
 import { StateStore, type StoreNotes, type StoreServices } from './state-store.ts'
 import { drain } from './timed-store.ts'

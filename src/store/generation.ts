@@ -1,9 +1,8 @@
 /**
- * What one cut of a store encoded: its slots, and where in the batches each one's key and value lie. Columns, and not an
+ * What one cut of a store encoded: its slots (or the numbers of its rows), and where in the batches each one's key and value lie. Columns, and not an
  * object for each change: there are hundreds of thousands a second, and each would live until the engine has it.
  */
 import { type Headers, noHeaders } from '../base/headers.ts'
-import type { Slot } from './slot.ts'
 
 /** Whatever owns the bytes of a batch; `buffer` may be replaced as it grows, ranges stay right. */
 export type BatchBytes = { readonly buffer: Buffer }
@@ -23,7 +22,7 @@ export class Change {
 
 const columns = 5
 
-export class Generation<S extends Slot> {
+export class Generation<S> {
   /** Later ones have higher numbers, the first is 1. */
   readonly number: number
   /** While it is being encoded, those from `count` on are still to come. */

@@ -12,6 +12,41 @@ const bitsSeed = 0x3c6ef372
 /** `mask`: of the number of a block; there are two to some power, for a remainder costs more than all of the probes. */
 type Layer = { readonly words: Int32Array; readonly mask: number; readonly keysMax: number; keys: number }
 
+/** What a store knows of the keys that its engine has: nothing, until it begins a filter; its bytes are in the tally. */
+export class StoredKeys {
+  readonly #tally: { filters: number }
+  #filter: KeyFilter | null = null
+
+  constructor(tally: { filters: number }) {
+    this.#tally = tally
+  }
+
+  begin(keysExpected: number): void {
+    this.drop()
+    this.#filter = new KeyFilter(keysExpected)
+    this.#tally.filters += this.#filter.bytes
+  }
+
+  drop(): void {
+    if (this.#filter !== null) this.#tally.filters -= this.#filter.bytes
+    this.#filter = null
+  }
+
+  mayHold(buffer: Buffer, start: number, end: number): boolean {
+    return this.#filter === null || this.#filter.mayHold(buffer, start, end)
+  }
+
+  /** `isNew`: it is hardly ever there. */
+  note(buffer: Buffer, start: number, end: number, isNew: boolean): void {
+    const filter = this.#filter
+    if (filter === null) return
+    const before = filter.bytes
+    if (isNew) filter.addNew(buffer, start, end)
+    else filter.add(buffer, start, end)
+    this.#tally.filters += filter.bytes - before
+  }
+}
+
 export class KeyFilter {
   /** The last one is filled; each has twice the room of the one before. */
   readonly #layers: Layer[] = []

@@ -13,11 +13,12 @@ import type { Serde } from '../serde/serde.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
 import { int64At } from '../wire/record-batch.ts'
 import type { ChangelogRecord, Entry, Order } from './contract.ts'
-import type { EngineBatch, Row, Scan } from './engine.ts'
+import type { EngineBatch, Row } from './engine.ts'
 import type { Change } from './generation.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
-import { KeyFilter } from './key-filter.ts'
+import { StoredKeys } from './key-filter.ts'
 import { keyOrder } from './key-order.ts'
+import { collect, mergeKeys, openKeys } from './key-scan.ts'
 import { LayeredStore } from './layered-store.ts'
 import { flag, known, LiveEntry } from './slot.ts'
 import { SortedEntries } from './sorted-entries.ts'
@@ -34,7 +35,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   readonly #primitive: boolean
   readonly #entriesMax: number
   readonly #entries = new Map<unknown, LiveEntry>()
-  readonly #sorted = new SortedEntries((entry) => this.#orderOf(entry))
+  readonly #sorted = new SortedEntries<LiveEntry>((entry) => this.#orderOf(entry))
   /** Entries to be read, and their rows' keys, each up to its end. */
   #wanted: LiveEntry[] = []
   #wantedKeys = new ByteWriter(wantedBytes)
@@ -42,8 +43,8 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   /** Resolves once everything is there that is being read now; nothing rejects it. */
   #reading: Promise<void> | null = null
   #complete: boolean
-  /** Holds the key of every row that the engine has of this store; null: not known. */
-  #filter: KeyFilter | null = null
+  /** Of every row that the engine has of this store. */
+  readonly #stored: StoredKeys
   #sweep: MapIterator<LiveEntry> | null = null
 
   constructor(
@@ -61,6 +62,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     this.#primitive = this.#codec.primitive
     this.#entriesMax = entriesMax
     this.#complete = this.pinned || offset === null
+    this.#stored = new StoredKeys(services.tally)
   }
 
   entry(key: unknown): MaybePromise<LiveEntry> {
@@ -253,31 +255,20 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   #becomeIncomplete(keysExpected = 0): void {
     if (!this.#complete) return
     this.#complete = false
-    this.#filter = new KeyFilter(Math.max(keysExpected, this.#entries.size * 2))
-    this.services.tally.filters += this.#filter.bytes
+    this.#stored.begin(Math.max(keysExpected, this.#entries.size * 2))
     const { scratch } = this.services
     for (const { id } of this.#entries.values()) {
       scratch.reset()
-      scratch.int16(this.number)
       this.#codec.write(id, scratch)
-      this.#noteStored(scratch.buffer, scratch.position)
+      this.#stored.note(scratch.buffer, 0, scratch.position, false)
     }
   }
 
-  #noteStored(buffer: Buffer, keyEnd: number): void {
-    const filter = this.#filter
-    if (filter === null) return
-    const before = filter.bytes
-    filter.add(buffer, prefixBytes, keyEnd)
-    this.services.tally.filters += filter.bytes - before
-  }
-
   #mayBeStored(id: unknown): boolean {
-    if (this.#filter === null) return true
     const { scratch } = this.services
     scratch.reset()
     this.#codec.write(id, scratch)
-    return this.#filter.mayHold(scratch.buffer, 0, scratch.position)
+    return this.#stored.mayHold(scratch.buffer, 0, scratch.position)
   }
 
   /** Puts an entry on the list of those to be read, unless the filter knows that there is nothing. */
@@ -285,7 +276,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
     const keys = this.#wantedKeys
     const start = keys.position
     this.writeLocalKey(entry, keys)
-    if (this.#filter !== null && !this.#filter.mayHold(keys.buffer, start + prefixBytes, keys.position)) {
+    if (!this.#stored.mayHold(keys.buffer, start + prefixBytes, keys.position)) {
       keys.position = start
       return
     }
@@ -295,17 +286,11 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   }
 
   override dropFilter(): void {
-    if (this.#filter === null) return
-    this.services.tally.filters -= this.#filter.bytes
-    this.#filter = null
+    this.#stored.drop()
   }
 
   protected override noteNewRow(buffer: Buffer, keyEnd: number): void {
-    const filter = this.#filter
-    if (filter === null) return
-    const before = filter.bytes
-    filter.addNew(buffer, prefixBytes, keyEnd)
-    this.services.tally.filters += filter.bytes - before
+    this.#stored.note(buffer, prefixBytes, keyEnd, true)
   }
 
   #evictEldest(timestamp: number, headers: Headers): void {
@@ -451,48 +436,8 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
       for (const entry of live) if (entry.value !== null) yield entry
       return
     }
-    const scan = this.#open(low, high, prefix, order)
-    const forward = order === 'forward'
-    let at = 0
-    try {
-      for (let rows = await scan.next(); rows !== null; rows = await scan.next()) {
-        for (const row of rows) {
-          const text = row.key.toString('latin1', prefixBytes)
-          let hidden = false
-          for (; at < live.length; at++) {
-            const entry = live[at] as LiveEntry
-            const entryText = entry.order as string
-            if (entryText === text) hidden = true
-            else if (forward ? entryText > text : entryText < text) break
-            if (entry.value !== null) yield entry
-          }
-          if (hidden) continue
-          yield await this.#entryOf(row, text)
-        }
-      }
-      for (; at < live.length; at++) {
-        const entry = live[at] as LiveEntry
-        if (entry.value !== null) yield entry
-      }
-    } finally {
-      await scan.close()
-    }
-  }
-
-  #open(low: string | null, high: string | null, prefix: string | null, order: Order): Scan {
-    const from = this.#local(low ?? '')
-    let to: Buffer
-    if (prefix !== null) to = successor(from)
-    else if (high === null) to = successor(this.#local(''))
-    else to = Buffer.concat([this.#local(high), Buffer.alloc(1)])
-    return this.services.engine.scan(from, to, order === 'backward')
-  }
-
-  #local(text: string): Buffer {
-    const key = Buffer.allocUnsafe(prefixBytes + text.length)
-    key.writeUInt16BE(this.number)
-    key.write(text, prefixBytes, 'latin1')
-    return key
+    const scan = openKeys(this.services.engine, this.number, low, high, prefix, order)
+    yield* mergeKeys(live, scan, order, (row, text) => this.#entryOf(row, text))
   }
 
   async #entryOf(row: Row, text: string): Promise<LiveEntry> {
@@ -531,7 +476,7 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
       return undefined
     }
     this.notes.count++
-    this.#noteStored(scratch.buffer, keyEnd)
+    this.#stored.note(scratch.buffer, prefixBytes, keyEnd, false)
     this.writeRow(record, scratch)
     batch.put(scratch.buffer, 0, keyEnd, keyEnd, scratch.position)
     return undefined
@@ -564,22 +509,4 @@ function detached(key: unknown, id: unknown): LiveEntry {
 
 function isPresent(entry: Entry): boolean {
   return entry.value !== null
-}
-
-async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const list: T[] = []
-  for await (const item of items) list.push(item)
-  return list
-}
-
-/** The smallest key above all that begin with this one. */
-export function successor(prefix: Buffer): Buffer {
-  for (let last = prefix.length - 1; last >= 0; last--) {
-    if ((prefix[last] as number) < 255) {
-      const next = Buffer.from(prefix.subarray(0, last + 1))
-      next[last] = (next[last] as number) + 1
-      return next
-    }
-  }
-  return Buffer.from([255, 255, 255])
 }

@@ -12,7 +12,7 @@ import { ByteWriter } from '../base/bytes.ts'
 import { StreamsError } from '../base/errors.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
-import { type BatchBuilder, headersLength } from '../wire/batch-builder.ts'
+import type { BatchBuilder } from '../wire/batch-builder.ts'
 import type { ChangelogRecord, ChangelogWriter, FlushListener } from './contract.ts'
 import type { EngineBatch } from './engine.ts'
 import { Change, Generation } from './generation.ts'
@@ -24,8 +24,6 @@ import { StateStore } from './state-store.ts'
 
 // What a changed slot costs the changelog before its size is known.
 const sizeGuess = 64
-// From here on the changelog is asked for each record whether it takes one so large.
-const largeBytes = 1024
 
 export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   #dirty: S[] = []
@@ -250,30 +248,6 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     generation.seal()
     this.fly(generation, bytes)
     return undefined
-  }
-
-  /** Writes a record to the batch in hand, or to the next; whichever it was is in hand then. */
-  protected log(
-    changelog: ChangelogWriter,
-    inHand: BatchBuilder | null,
-    timestamp: number,
-    buffer: Buffer,
-    keyEnd: number,
-    value: Buffer | null,
-    valueEnd: number,
-    headers: Headers,
-  ): BatchBuilder {
-    if (
-      inHand !== null &&
-      valueEnd <= largeBytes &&
-      inHand.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
-    )
-      return inHand
-    const more = headers.length === 0 ? 0 : headersLength(headers)
-    const builder = changelog.builder(this.name, valueEnd + more)
-    const taken = builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
-    assert(taken, `${this.name}: the changelog's batch has room for a record of ${valueEnd} bytes`)
-    return builder
   }
 
   /** The generation has the slot as it is. */

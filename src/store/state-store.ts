@@ -3,10 +3,13 @@
  * generation, and where its changelog goes on. What a kind of store adds to a step of a commit, it adds by overriding it
  * and calling this one first.
  */
+import { assert } from '../base/assert.ts'
 import type { ByteWriter } from '../base/bytes.ts'
+import type { Headers } from '../base/headers.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import type { Serde } from '../serde/serde.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
+import { type BatchBuilder, headersLength } from '../wire/batch-builder.ts'
 import type { ChangelogRecord, ChangelogWriter, FlushListener, StoreContext } from './contract.ts'
 import type { Engine, EngineBatch } from './engine.ts'
 import { storedSerde } from './kept-headers.ts'
@@ -60,6 +63,9 @@ export type StoreNotes = {
 }
 
 export const emptyNotes: StoreNotes = { observedTime: -1, sequence: 0, count: 0 }
+
+// From here on the changelog is asked for each record whether it takes one so large.
+const largeBytes = 1024
 
 export abstract class StateStore {
   readonly name: string
@@ -133,6 +139,30 @@ export abstract class StateStore {
 
   cut(_changelog: ChangelogWriter): MaybePromise<void> {
     this.#flyingNotes = { ...this.notes }
+  }
+
+  /** Writes a record to the batch in hand, or to the next; whichever it was is in hand then. */
+  protected log(
+    changelog: ChangelogWriter,
+    inHand: BatchBuilder | null,
+    timestamp: number,
+    buffer: Buffer,
+    keyEnd: number,
+    value: Buffer | null,
+    valueEnd: number,
+    headers: Headers,
+  ): BatchBuilder {
+    if (
+      inHand !== null &&
+      valueEnd <= largeBytes &&
+      inHand.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
+    )
+      return inHand
+    const more = headers.length === 0 ? 0 : headersLength(headers)
+    const builder = changelog.builder(this.name, valueEnd + more)
+    const taken = builder.append(timestamp, buffer, 0, keyEnd, value, keyEnd, valueEnd, headers)
+    assert(taken, `${this.name}: the changelog's batch has room for a record of ${valueEnd} bytes`)
+    return builder
   }
 
   /** `offset`: where the changelog goes on; undefined where nothing of it was in the transaction. */

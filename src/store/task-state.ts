@@ -30,10 +30,14 @@ import { DuplicateEntries } from './duplicates-store.ts'
 import type { Engine, EngineBatch, EngineName } from './engine.ts'
 import { openFolder, type TaskFolder } from './folder.ts'
 import { JoinBufferEntries } from './join-buffer.ts'
+import { successor } from './key-scan.ts'
 import { KeyValueEntries } from './key-value-store.ts'
-import { KeyedStore, successor } from './keyed-store.ts'
+import { KeyedStore } from './keyed-store.ts'
 import { storePrefix } from './layered-store.ts'
 import { MemoryDisk, openMemoryEngine } from './memory-engine.ts'
+import { NumberKeyValues } from './number-key-values.ts'
+import { isOfNumbers, NumberStore } from './number-store.ts'
+import { isOfNumberWindows, NumberWindows } from './number-windows.ts'
 import { OuterJoinEntries } from './outer-join-store.ts'
 import { type Overlay, overlayBatch, overlayEngine } from './overlay-engine.ts'
 import { SessionEntries } from './session-store.ts'
@@ -60,7 +64,9 @@ const viewBytesMax = 16 * 1024 * 1024
 
 type AnyStore =
   | KeyValueEntries
+  | NumberKeyValues
   | WindowEntries
+  | NumberWindows
   | StripEntries
   | DuplicateEntries
   | SessionEntries
@@ -300,7 +306,7 @@ class LayeredState implements TaskState {
 
   get mayMiss(): boolean {
     for (const store of this.#list) {
-      if ((store instanceof KeyedStore || store instanceof TimedStore) && store.mayMiss) return true
+      if (looksAhead(store) && store.mayMiss) return true
     }
     return false
   }
@@ -308,7 +314,7 @@ class LayeredState implements TaskState {
   load(): MaybePromise<void> {
     let waiting: Promise<void>[] | null = null
     for (const store of this.#list) {
-      if (!(store instanceof KeyedStore || store instanceof TimedStore)) continue
+      if (!looksAhead(store)) continue
       const loading = store.load()
       if (isPromise(loading)) (waiting ??= []).push(loading)
     }
@@ -628,13 +634,17 @@ function makeStore(
 ): AnyStore {
   switch (spec.kind) {
     case 'key-value':
-      return new KeyValueEntries(spec, services, number, notes, offset)
+      return isOfNumbers(spec, number) && spec.entriesMax === undefined
+        ? new NumberKeyValues(spec, services, number, notes, offset)
+        : new KeyValueEntries(spec, services, number, notes, offset)
     case 'window':
       return spec.retainDuplicates
         ? new DuplicateEntries(spec, services, number, notes, offset)
         : isInStrips(spec)
           ? new StripEntries(spec, services, number, notes, offset)
-          : new WindowEntries(spec, services, number, notes, offset)
+          : isOfNumberWindows(spec, number)
+            ? new NumberWindows(spec, services, number, notes, offset)
+            : new WindowEntries(spec, services, number, notes, offset)
     case 'session':
       return new SessionEntries(spec, services, number, notes, offset)
     case 'versioned':
@@ -650,6 +660,11 @@ function makeStore(
     default:
       return unreachable(spec)
   }
+}
+
+/** Keys can be wanted of it before they are asked for. */
+function looksAhead(store: AnyStore): store is AnyStore & (KeyedStore | TimedStore | NumberStore) {
+  return store instanceof NumberStore || store instanceof KeyedStore || store instanceof TimedStore
 }
 
 /** What the layout of a store's rows depends on. */

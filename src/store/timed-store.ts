@@ -19,7 +19,7 @@ import type { ChangelogRecord, Entry, Order } from './contract.ts'
 import type { EngineBatch, Row } from './engine.ts'
 import type { Change } from './generation.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
-import { successor } from './keyed-store.ts'
+import { successor } from './key-scan.ts'
 import { LayeredStore } from './layered-store.ts'
 import { Segments } from './segments.ts'
 import { changed, flag, known, type LiveEntry } from './slot.ts'
@@ -39,7 +39,7 @@ type Bucket = {
 }
 
 /** A part of the retention, and a whole part of a segment, so that a segment's entries are whole groups. */
-function groupSpanMs({ retentionMs, segmentIntervalMs }: WindowStoreSpec | SessionStoreSpec): number {
+export function groupSpanMs({ retentionMs, segmentIntervalMs }: WindowStoreSpec | SessionStoreSpec): number {
   const parts = [60, 30, 20, 12, 10, 6, 5, 4, 3, 2].find(
     (count) => segmentIntervalMs % count === 0 && segmentIntervalMs / count >= retentionMs / 4,
   )
@@ -817,7 +817,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 }
 
 /** The first key from a time on. */
-function keyAt(prefix: Buffer, time: number): Buffer {
+export function keyAt(prefix: Buffer, time: number): Buffer {
   const key = Buffer.allocUnsafe(prefix.length + 8)
   prefix.copy(key)
   key.writeBigInt64BE(BigInt(Math.max(0, Math.trunc(Math.min(time, Number.MAX_SAFE_INTEGER)))), prefix.length)

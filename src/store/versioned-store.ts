@@ -16,7 +16,7 @@ import type { ChangelogRecord, Order, Version, VersionedStore } from './contract
 import type { EngineBatch } from './engine.ts'
 import type { Change } from './generation.ts'
 import { KeyCodec } from './key-codec.ts'
-import { successor } from './keyed-store.ts'
+import { successor } from './key-scan.ts'
 import { LayeredStore } from './layered-store.ts'
 import { flag, Slot } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'

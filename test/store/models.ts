@@ -60,9 +60,34 @@ function integer(draw: Draw, max: number): number {
   return Math.floor(draw() * max)
 }
 
+/** What is put into a store, and what an aggregator makes of what it finds there. */
+export type Values = { fresh(n: number): unknown; next(before: unknown, timestamp: number): unknown }
+
+/** An aggregator that changes its accumulator in place. */
+const objects: Values = {
+  fresh: (n) => ({ n, tags: [] }),
+  next(before, timestamp) {
+    const value = (before as { n: number; tags: number[] } | null) ?? { n: 0, tags: [] }
+    value.n++
+    value.tags.push(timestamp)
+    if (value.tags.length > 5) value.tags.shift()
+    return value
+  },
+}
+
+export const numbers: Values = {
+  fresh: (n) => n,
+  next: (before, timestamp) => ((before as number | null) ?? 0) + timestamp + 1,
+}
+
 export class KeyValueModel extends Model<Map<string, { value: unknown; timestamp: number }>> {
-  constructor(name: string) {
+  readonly #values: Values
+  readonly #bytesOf: (key: string) => Buffer
+
+  constructor(name: string, values: Values = objects, bytesOf: (key: string) => Buffer = Buffer.from) {
     super(name, new Map())
+    this.#values = values
+    this.#bytesOf = bytesOf
   }
 
   async step(any: Store, draw: Draw): Promise<void> {
@@ -75,12 +100,8 @@ export class KeyValueModel extends Model<Map<string, { value: unknown; timestamp
         this.data.delete(key)
         return
       case 1: {
-        // An aggregator that changes its accumulator in place.
-        const entry = (await store.entry(key)) as Entry<string, { n: number; tags: number[] }>
-        const value = entry.value ?? { n: 0, tags: [] }
-        value.n++
-        value.tags.push(timestamp)
-        if (value.tags.length > 5) value.tags.shift()
+        const entry = await store.entry(key)
+        const value = this.#values.next(entry.value, timestamp)
         store.set(entry, value, timestamp, noHeaders)
         this.data.set(key, { value: structuredClone(value), timestamp })
         return
@@ -88,7 +109,7 @@ export class KeyValueModel extends Model<Map<string, { value: unknown; timestamp
       case 2: {
         // Put and taken out again within one commit.
         const entry = await store.entry(key)
-        store.set(entry, { n: 0, tags: [] }, timestamp, noHeaders)
+        store.set(entry, this.#values.fresh(0), timestamp, noHeaders)
         store.set(entry, null, timestamp, noHeaders)
         this.data.delete(key)
         return
@@ -114,16 +135,16 @@ export class KeyValueModel extends Model<Map<string, { value: unknown; timestamp
         return
       }
       case 5: {
-        const prefix = Buffer.from(pick(draw, keys))
+        const prefix = this.#bytesOf(pick(draw, keys))
         const expected = this.#sorted().filter(([other]) =>
-          Buffer.from(other).subarray(0, prefix.length).equals(prefix),
+          this.#bytesOf(other).subarray(0, prefix.length).equals(prefix),
         )
         const found = await collect(store.prefix(prefix))
         expect(found.map((entry) => [entry.key, entry.value, entry.timestamp])).toEqual(expected)
         return
       }
       default: {
-        const value = { n: integer(draw, 9), tags: [] }
+        const value = this.#values.fresh(integer(draw, 9))
         await store.put(key, value, timestamp, noHeaders)
         this.data.set(key, { value: structuredClone(value), timestamp })
       }
@@ -191,12 +212,24 @@ function plain({ key, start, end, value, timestamp }: Row): Row {
   return { key, start, end, value, timestamp }
 }
 
+/** As `objects`, of windows. */
+const counters: Values = {
+  fresh: (n) => ({ n }),
+  next(before) {
+    const value = (before as { n: number } | null) ?? { n: 0 }
+    value.n++
+    return value
+  },
+}
+
 export class WindowModel extends TimedModel {
   readonly #sizeMs: number
   readonly #advanceMs: number
+  readonly #values: Values
 
-  constructor(spec: WindowStoreSpec) {
+  constructor(spec: WindowStoreSpec, values: Values = counters) {
     super(spec)
+    this.#values = values
     this.#sizeMs = spec.windowSizeMs
     this.#advanceMs = spec.advanceMs ?? 1
   }
@@ -250,12 +283,11 @@ export class WindowModel extends TimedModel {
         return
       }
       default: {
-        const entry = (await store.entry(key, time)) as Entry<string, { n: number }>
+        const entry = await store.entry(key, time)
         const there = this.visible().find((row) => row.key === key && row.start === time)
         expect(entry.value).toEqual(there?.value ?? null)
         expect([entry.start, entry.end]).toEqual([time, end])
-        const value = entry.value ?? { n: 0 }
-        value.n++
+        const value = this.#values.next(entry.value, time)
         const timestamp = time + integer(draw, 10)
         const kept = store.set(entry, value, timestamp, noHeaders)
         expect(kept).toBe(this.write({ key, start: time, end, value: structuredClone(value), timestamp }))

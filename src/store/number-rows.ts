@@ -1,0 +1,325 @@
+/**
+ * Numbers by key, or by key and time, outside of the heap: rows of fixed width in pages, found by a hash of the key's
+ * bytes. A row costs a fifth of an entry and nothing at all of the collector's time, and what belongs to it lies side by
+ * side, so that a look at a key that the caches have lost waits for memory twice: for its place and for its row.
+ *
+ * A row, in words of four bytes: value (2), timestamp (2), time (2, where rows have one), flags and length of the key,
+ * cutIn, cutBefore, wantedBy, the key's bytes. Keys that are longer than its room make room in all rows, up to
+ * `inlineMax`; longer ones lie beside.
+ */
+import { flag } from './slot.ts'
+
+/** Those of slots, and what an entry's fields or its place say there. */
+export const rowFlag = {
+  ...flag,
+  /** There is no value. */
+  absent: 512,
+  /** The row is nobody's. */
+  free: 1024,
+  /** A list of its store has it, and must let go of it before it is given back. */
+  listed: 2048,
+  /** Nobody finds it any more, but the engine has not got what was committed of it. */
+  leaving: 4096,
+} as const
+
+const pageBits = 12
+const rowsPerPage = 1 << pageBits
+const pageMask = rowsPerPage - 1
+const wordBytes = 4
+const doubleBytes = 8
+const inlineMin = 16
+const inlineMax = 64
+/** Of a place in the index: the hash, and the number of the row plus one; 0: nobody's. */
+const placeWords = 2
+const placesMin = 64
+/** Of a row, as the index is filled on average. */
+const placeBytes = 14
+const flagBits = 16
+const flagMask = (1 << flagBits) - 1
+/** A length that says: the key lies beside. */
+const isLong = 0x7fff
+
+export class NumberRows {
+  /** Rows that there ever were: their numbers are below. */
+  size = 0
+  /** Rows that are found by their keys. */
+  indexed = 0
+  readonly #isTimed: boolean
+  /** Where the words of a row begin, behind its doubles. */
+  readonly #wordsAt: number
+  readonly #keyAt: number
+  #inline = inlineMin
+  /** Words, doubles and bytes of a row. */
+  #words = 0
+  #doubles = 0
+  #bytes = 0
+  #wordPages: Int32Array[] = []
+  #doublePages: Float64Array[] = []
+  #bytePages: Buffer[] = []
+  #long = new Map<number, Buffer>()
+  #places = new Int32Array(placesMin * placeWords)
+  #mask = placesMin - 1
+  /** Of rows that are nobody's: each knows the next one. */
+  #free = -1
+
+  constructor(isTimed: boolean) {
+    this.#isTimed = isTimed
+    this.#wordsAt = isTimed ? 6 : 4
+    this.#keyAt = (this.#wordsAt + 4) * wordBytes
+    this.#shape(inlineMin)
+  }
+
+  #shape(inline: number): void {
+    this.#inline = inline
+    this.#bytes = this.#keyAt + inline
+    this.#words = this.#bytes / wordBytes
+    this.#doubles = this.#bytes / doubleBytes
+  }
+
+  /** Of what is indexed, with its places. */
+  get memoryBytes(): number {
+    return this.indexed * (this.#bytes + placeBytes)
+  }
+
+  // ------------------------------------------------------------------------------------------------------- fields
+
+  value(row: number): number {
+    return (this.#doublePages[row >>> pageBits] as Float64Array)[(row & pageMask) * this.#doubles] as number
+  }
+
+  timestamp(row: number): number {
+    const page = this.#doublePages[row >>> pageBits] as Float64Array
+    return page[(row & pageMask) * this.#doubles + 1] as number
+  }
+
+  time(row: number): number {
+    if (!this.#isTimed) return 0
+    const page = this.#doublePages[row >>> pageBits] as Float64Array
+    return page[(row & pageMask) * this.#doubles + 2] as number
+  }
+
+  setValue(row: number, value: number, timestamp: number): void {
+    const page = this.#doublePages[row >>> pageBits] as Float64Array
+    const at = (row & pageMask) * this.#doubles
+    page[at] = value
+    page[at + 1] = timestamp
+  }
+
+  flags(row: number): number {
+    const page = this.#wordPages[row >>> pageBits] as Int32Array
+    return (page[(row & pageMask) * this.#words + this.#wordsAt] as number) & flagMask
+  }
+
+  setFlags(row: number, flags: number): void {
+    const page = this.#wordPages[row >>> pageBits] as Int32Array
+    const at = (row & pageMask) * this.#words + this.#wordsAt
+    page[at] = ((page[at] as number) & ~flagMask) | flags
+  }
+
+  cutIn(row: number): number {
+    const page = this.#wordPages[row >>> pageBits] as Int32Array
+    return page[(row & pageMask) * this.#words + this.#wordsAt + 1] as number
+  }
+
+  cutBefore(row: number): number {
+    const page = this.#wordPages[row >>> pageBits] as Int32Array
+    return page[(row & pageMask) * this.#words + this.#wordsAt + 2] as number
+  }
+
+  setCuts(row: number, cutIn: number, cutBefore: number): void {
+    const page = this.#wordPages[row >>> pageBits] as Int32Array
+    const at = (row & pageMask) * this.#words + this.#wordsAt
+    page[at + 1] = cutIn
+    page[at + 2] = cutBefore
+  }
+
+  wantedBy(row: number): number {
+    const page = this.#wordPages[row >>> pageBits] as Int32Array
+    return page[(row & pageMask) * this.#words + this.#wordsAt + 3] as number
+  }
+
+  setWantedBy(row: number, wantedBy: number): void {
+    const page = this.#wordPages[row >>> pageBits] as Int32Array
+    page[(row & pageMask) * this.#words + this.#wordsAt + 3] = wantedBy
+  }
+
+  /** Where the key's bytes are: `keyStart` and `keyEnd` are set, and right until the next call. */
+  key(row: number): Buffer {
+    const page = this.#wordPages[row >>> pageBits] as Int32Array
+    const length = (page[(row & pageMask) * this.#words + this.#wordsAt] as number) >>> flagBits
+    if (length === isLong) {
+      const bytes = this.#long.get(row) as Buffer
+      this.keyStart = 0
+      this.keyEnd = bytes.length
+      return bytes
+    }
+    this.keyStart = (row & pageMask) * this.#bytes + this.#keyAt
+    this.keyEnd = this.keyStart + length
+    return this.#bytePages[row >>> pageBits] as Buffer
+  }
+
+  keyStart = 0
+  keyEnd = 0
+
+  // -------------------------------------------------------------------------------------------------------- index
+
+  /** The row of a key, or -1. `hash` is that of `hashOf`. */
+  find(hash: number, from: Buffer, start: number, end: number, time: number): number {
+    const places = this.#places
+    const mask = this.#mask
+    for (let place = hash & mask; ; place = (place + 1) & mask) {
+      const found = places[place * placeWords + 1] as number
+      if (found === 0) return -1
+      if (places[place * placeWords] === hash && this.#has(found - 1, from, start, end, time))
+        return found - 1
+    }
+  }
+
+  #has(row: number, from: Buffer, start: number, end: number, time: number): boolean {
+    const bytes = this.key(row)
+    let at = this.keyStart
+    if (this.keyEnd - at !== end - start) return false
+    for (let other = start; other < end; other++) if (bytes[at++] !== from[other]) return false
+    return !this.#isTimed || this.time(row) === time
+  }
+
+  /** A row for a key that has none: without a value, and with no other flags. */
+  insert(hash: number, from: Buffer, start: number, end: number, time: number): number {
+    const length = end - start
+    if (length > this.#inline && length <= inlineMax) this.#widen(length)
+    const row = this.#take()
+    const bytes = this.#bytePages[row >>> pageBits] as Buffer
+    const words = this.#wordPages[row >>> pageBits] as Int32Array
+    const at = (row & pageMask) * this.#words + this.#wordsAt
+    if (length <= this.#inline) {
+      let to = (row & pageMask) * this.#bytes + this.#keyAt
+      for (let other = start; other < end; other++) bytes[to++] = from[other] as number
+      words[at] = (length << flagBits) | rowFlag.absent
+    } else {
+      this.#long.set(row, Buffer.from(from.subarray(start, end)))
+      words[at] = (isLong << flagBits) | rowFlag.absent
+    }
+    words[at + 1] = 0
+    words[at + 2] = 0
+    words[at + 3] = 0
+    this.setValue(row, 0, -1)
+    if (this.#isTimed)
+      (this.#doublePages[row >>> pageBits] as Float64Array)[(row & pageMask) * this.#doubles + 2] = time
+    this.indexed++
+    if (this.indexed * 4 > (this.#mask + 1) * 3) this.#spread()
+    this.#enter(this.#places, this.#mask, hash, row + 1)
+    return row
+  }
+
+  /** Nobody finds the row any more; it is still somebody's. */
+  unlink(row: number): void {
+    const bytes = this.key(row)
+    const places = this.#places
+    const mask = this.#mask
+    let place = hashOf(bytes, this.keyStart, this.keyEnd, this.time(row)) & mask
+    while (places[place * placeWords + 1] !== row + 1) place = (place + 1) & mask
+    // Those behind it move up, as far as that brings them nearer to their own places.
+    for (let next = (place + 1) & mask; places[next * placeWords + 1] !== 0; next = (next + 1) & mask) {
+      const hash = places[next * placeWords] as number
+      if (((next - hash) & mask) < ((next - place) & mask)) continue
+      places[place * placeWords] = hash
+      places[place * placeWords + 1] = places[next * placeWords + 1] as number
+      place = next
+    }
+    places[place * placeWords + 1] = 0
+    this.indexed--
+  }
+
+  /** Gives back a row that nobody finds. */
+  release(row: number): void {
+    const words = this.#wordPages[row >>> pageBits] as Int32Array
+    const at = (row & pageMask) * this.#words + this.#wordsAt
+    if ((words[at] as number) >>> flagBits === isLong) this.#long.delete(row)
+    words[at] = rowFlag.free
+    // Older generations may still name it: none of them is its own.
+    words[at + 1] = 0
+    words[at + 2] = 0
+    words[at + 3] = this.#free
+    this.#free = row
+  }
+
+  clear(): void {
+    this.size = 0
+    this.indexed = 0
+    this.#free = -1
+    this.#wordPages = []
+    this.#doublePages = []
+    this.#bytePages = []
+    this.#long.clear()
+    this.#places = new Int32Array(placesMin * placeWords)
+    this.#mask = placesMin - 1
+  }
+
+  #take(): number {
+    const row = this.#free
+    if (row < 0) {
+      if ((this.size & pageMask) === 0) this.#addPage()
+      return this.size++
+    }
+    this.#free = this.wantedBy(row)
+    return row
+  }
+
+  #addPage(): void {
+    const memory = new ArrayBuffer(rowsPerPage * this.#bytes)
+    this.#wordPages.push(new Int32Array(memory))
+    this.#doublePages.push(new Float64Array(memory))
+    this.#bytePages.push(Buffer.from(memory))
+  }
+
+  #enter(places: Int32Array, mask: number, hash: number, row: number): void {
+    let place = hash & mask
+    while (places[place * placeWords + 1] !== 0) place = (place + 1) & mask
+    places[place * placeWords] = hash
+    places[place * placeWords + 1] = row
+  }
+
+  #spread(): void {
+    const before = this.#places
+    const mask = (this.#mask + 1) * 2 - 1
+    const places = new Int32Array((mask + 1) * placeWords)
+    for (let at = 0; at < before.length; at += placeWords) {
+      const row = before[at + 1] as number
+      if (row !== 0) this.#enter(places, mask, before[at] as number, row)
+    }
+    this.#places = places
+    this.#mask = mask
+  }
+
+  /** Room in all rows for keys of that length: it happens once or twice in a store's life, mostly at its first key. */
+  #widen(length: number): void {
+    const pages = this.#bytePages
+    const was = this.#bytes
+    this.#shape(Math.ceil(length / doubleBytes) * doubleBytes)
+    this.#wordPages = []
+    this.#doublePages = []
+    this.#bytePages = []
+    for (const from of pages) {
+      this.#addPage()
+      const to = this.#bytePages[this.#bytePages.length - 1] as Buffer
+      for (let row = 0; row < rowsPerPage; row++)
+        to.set(from.subarray(row * was, (row + 1) * was), row * this.#bytes)
+    }
+  }
+}
+
+/** Of a key's bytes, and of its time where it has one. */
+export function hashOf(from: Buffer, start: number, end: number, time: number): number {
+  let mixed = 0x9747b28c ^ (end - start)
+  for (let at = start; at < end; at++) {
+    mixed = Math.imul(mixed ^ (from[at] as number), 0x5bd1e995)
+    mixed ^= mixed >>> 15
+  }
+  if (time !== 0) {
+    const high = Math.floor(time / 4294967296)
+    mixed = Math.imul(mixed ^ (time - high * 4294967296) ^ Math.imul(high, 0x27d4eb2f), 0x5bd1e995)
+  }
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b)
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
+  return mixed ^ (mixed >>> 16)
+}
