@@ -242,8 +242,8 @@ export class NumberKeyValues extends NumberStore implements KeyValueStore {
     this.#stored.drop()
   }
 
-  protected override noteNewRow(buffer: Buffer, keyEnd: number): void {
-    this.#stored.note(buffer, prefixBytes, keyEnd, true)
+  protected override noteStored(buffer: Buffer, keyEnd: number): void {
+    this.#stored.note(buffer, 0, keyEnd, true)
   }
 
   // ------------------------------------------------------------------------------------------------------- restore

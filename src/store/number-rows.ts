@@ -4,7 +4,7 @@
  * side, so that a look at a key that the caches have lost waits for memory twice: for its place and for its row.
  *
  * A row, in words of four bytes: value (2), timestamp (2), time (2, where rows have one), flags and length of the key,
- * cutIn, cutBefore, wantedBy, the key's bytes. Keys that are longer than its room make room in all rows, up to
+ * cutIn, readBy, wantedBy, the key's bytes. Keys that are longer than its room make room in all rows, up to
  * `inlineMax`; longer ones lie beside.
  */
 import { flag } from './slot.ts'
@@ -116,23 +116,29 @@ export class NumberRows {
     page[at] = ((page[at] as number) & ~flagMask) | flags
   }
 
+  /** The number of the generation that the row was encoded in last. */
   cutIn(row: number): number {
     const page = this.#wordPages[row >>> pageBits] as Int32Array
     return page[(row & pageMask) * this.#words + this.#wordsAt + 1] as number
   }
 
-  cutBefore(row: number): number {
+  setCutIn(row: number, cutIn: number): void {
+    const page = this.#wordPages[row >>> pageBits] as Int32Array
+    page[(row & pageMask) * this.#words + this.#wordsAt + 1] = cutIn
+  }
+
+  /** The number of the request that it is read by. */
+  readBy(row: number): number {
     const page = this.#wordPages[row >>> pageBits] as Int32Array
     return page[(row & pageMask) * this.#words + this.#wordsAt + 2] as number
   }
 
-  setCuts(row: number, cutIn: number, cutBefore: number): void {
+  setReadBy(row: number, readBy: number): void {
     const page = this.#wordPages[row >>> pageBits] as Int32Array
-    const at = (row & pageMask) * this.#words + this.#wordsAt
-    page[at + 1] = cutIn
-    page[at + 2] = cutBefore
+    page[(row & pageMask) * this.#words + this.#wordsAt + 2] = readBy
   }
 
+  /** The last look-ahead that wanted it. */
   wantedBy(row: number): number {
     const page = this.#wordPages[row >>> pageBits] as Int32Array
     return page[(row & pageMask) * this.#words + this.#wordsAt + 3] as number
@@ -236,9 +242,6 @@ export class NumberRows {
     const at = (row & pageMask) * this.#words + this.#wordsAt
     if ((words[at] as number) >>> flagBits === isLong) this.#long.delete(row)
     words[at] = rowFlag.free
-    // Older generations may still name it: none of them is its own.
-    words[at + 1] = 0
-    words[at + 2] = 0
     words[at + 3] = this.#free
     this.#free = row
   }

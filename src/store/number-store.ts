@@ -76,9 +76,8 @@ export abstract class NumberStore extends StateStore {
   #flying: Generation<number> | null = null
   #pending: Generation<number>[] = []
   #writing: Generation<number>[] = []
-  /** Numbers of generations: the last one cut, settled, and given to the engine. */
+  /** Numbers of generations: the last one cut, and given to the engine. */
   #cutNumber = 0
-  #settledNumber = 0
   #persistedNumber = 0
   readonly #change = new Change()
   /** Rows that are given back once the engine has what was committed of them. */
@@ -127,8 +126,8 @@ export abstract class NumberStore extends StateStore {
   protected abstract entryOf(key: unknown, time: number): NumberEntry
   /** The change is of no use to anybody: the engine need not be told. */
   protected abstract isHidden(change: Change): boolean
-  /** The engine gets a row that it did not have. */
-  protected noteNewRow(_buffer: Buffer, _keyEnd: number): void {}
+  /** The engine will get a row that it did not have; the changelog's key is what comes before `keyEnd`. */
+  protected noteStored(_buffer: Buffer, _keyEnd: number): void {}
   /** The row has neither a value nor anything that is still to be said of it. */
   protected abstract releaseAbsent(row: number): void
   /** Some key may be in the engine only. */
@@ -201,7 +200,6 @@ export abstract class NumberStore extends StateStore {
     if ((flags & rowFlag.loading) !== 0) {
       // What is being read of it is older than what is about to be written.
       this.rows.setFlags(there, (flags & ~rowFlag.loading) | known)
-      this.rows.setCuts(there, 0, 0)
     }
     return there
   }
@@ -337,12 +335,14 @@ export abstract class NumberStore extends StateStore {
         builder = this.log(changelog, builder, timestamp, buffer, keyEnd, value, valueEnd, noHeaders)
         const { keyStart, valueStart } = builder
         generation.add(row, builder, keyStart, builder.keyEnd, valueStart, builder.valueEnd, timestamp)
-        if (isAbsent) generation.removed.push(row)
-        rows.setFlags(
-          row,
-          isAbsent ? flags & ~(rowFlag.dirty | rowFlag.logged) : (flags & ~rowFlag.dirty) | rowFlag.logged,
-        )
-        rows.setCuts(row, generation.number, rows.cutIn(row))
+        if (isAbsent) {
+          generation.removed.push(row)
+          rows.setFlags(row, flags & ~(rowFlag.dirty | rowFlag.logged))
+        } else {
+          if ((flags & rowFlag.stored) === 0) this.noteStored(buffer, keyEnd)
+          rows.setFlags(row, (flags & ~rowFlag.dirty) | known)
+        }
+        rows.setCutIn(row, generation.number)
         bytes += valueEnd + recordCost
       }
     } catch (error) {
@@ -359,53 +359,49 @@ export abstract class NumberStore extends StateStore {
     const generation = this.#flying
     if (generation === null) return
     const { tally } = this.services
-    const { rows } = this
     this.#flying = null
-    this.#settledNumber = generation.number
     tally.flying -= generation.bytes
     tally.pending += generation.bytes
     this.#pending.push(generation)
-    for (const row of generation.removed) {
-      if (rows.cutIn(row) !== generation.number) continue
-      // Removed before the engine was told of it: nothing is left to write.
-      if ((rows.flags(row) & rowFlag.stored) === 0) rows.setCuts(row, 0, 0)
-      this.#releaseIfIdle(row)
-    }
-  }
-
-  /** The generation that has the row as it was committed last. */
-  #settledIn(row: number): number {
-    const cutIn = this.rows.cutIn(row)
-    return cutIn <= this.#settledNumber ? cutIn : this.rows.cutBefore(row)
   }
 
   override persistInto(batch: EngineBatch, to: ByteWriter): void {
     super.persistInto(batch, to)
     assert(this.#writing.length === 0, `${this.name}: one write to the engine at a time`)
-    const generations = this.#pending
+    this.#writing = this.#pending
     this.#pending = []
-    this.#writing = generations
-    const change = this.#change
+    this.#writeInto(this.#writing, batch, to)
+  }
+
+  override overlayInto(batch: EngineBatch, to: ByteWriter): void {
+    this.#writeInto([...this.#writing, ...this.#pending], batch, to)
+  }
+
+  /**
+   * The last change of each row, in the order of keys. A look at a row would be a wait for memory: which one is the last
+   * is told by a bit for each, from the newest generation on.
+   */
+  #writeInto(generations: readonly Generation<number>[], batch: EngineBatch, to: ByteWriter): void {
     let cut = 0
     for (const { count } of generations) cut += count
     const generationOf = new Int32Array(cut)
     const indexOf = new Int32Array(cut)
-    const wereStored = new Uint8Array(cut)
+    const seen = new Int32Array((this.rows.size >>> 5) + 1)
     let count = 0
-    for (let at = 0; at < generations.length; at++) {
-      const generation = generations[at] as Generation<number>
-      const { slots, number } = generation
+    for (let at = generations.length - 1; at >= 0; at--) {
+      const { slots } = generations[at] as Generation<number>
       for (let index = 0; index < slots.length; index++) {
         const row = slots[index] as number
-        if (this.#settledIn(row) !== number) continue
-        const flags = this.rows.flags(row)
+        const bits = seen[row >>> 5] as number
+        const bit = 1 << (row & 31)
+        if ((bits & bit) !== 0) continue
+        seen[row >>> 5] = bits | bit
         generationOf[count] = at
         indexOf[count] = index
-        if ((flags & rowFlag.stored) !== 0) wereStored[count] = 1
-        else if (!generation.isRemoval(index)) this.rows.setFlags(row, flags | rowFlag.stored)
         count++
       }
     }
+    const change = this.#change
     const read = (place: number): Change => {
       const generation = generations[generationOf[place] as number] as Generation<number>
       generation.read(indexOf[place] as number, change)
@@ -413,31 +409,13 @@ export abstract class NumberStore extends StateStore {
     }
     const order = keyOrder(count, read)
     for (let at = 0; at < count; at++) {
-      const place = order === null ? at : (order[at] as number)
-      read(place)
-      change.isStored = wereStored[place] === 1
-      this.#persist(change, batch, to)
-    }
-  }
-
-  override overlayInto(batch: EngineBatch, to: ByteWriter): void {
-    const change = this.#change
-    for (const generation of [...this.#writing, ...this.#pending]) {
-      const { slots, number } = generation
-      for (let index = 0; index < slots.length; index++) {
-        const row = slots[index] as number
-        if (this.#settledIn(row) !== number) continue
-        generation.read(index, change)
-        change.isStored = (this.rows.flags(row) & rowFlag.stored) !== 0
-        this.#persist(change, batch, to)
-      }
+      this.#persist(read(order === null ? at : (order[at] as number)), batch, to)
     }
   }
 
   #persist(change: Change, batch: EngineBatch, to: ByteWriter): void {
-    const { buffer, keyStart, keyEnd, valueStart, valueEnd, timestamp, isStored } = change
-    // What came and went since the engine was written last leaves no trace there.
-    if ((valueStart < 0 && !isStored) || this.isHidden(change)) return
+    if (this.isHidden(change)) return
+    const { buffer, keyStart, keyEnd, valueStart, valueEnd, timestamp } = change
     to.reset()
     this.writeRowStart(this.timeIn(change), to)
     to.range(buffer, keyStart, keyEnd)
@@ -449,7 +427,6 @@ export abstract class NumberStore extends StateStore {
     to.int64(timestamp)
     to.range(buffer, valueStart, valueEnd)
     batch.put(to.buffer, 0, rowKeyEnd, rowKeyEnd, to.position)
-    if (!isStored) this.noteNewRow(to.buffer, rowKeyEnd)
   }
 
   /** The time in a changelog's key. */
@@ -502,7 +479,7 @@ export abstract class NumberStore extends StateStore {
     this.#flying = null
     this.#pending = []
     this.#writing = []
-    this.#settledNumber = this.#persistedNumber = this.#cutNumber
+    this.#persistedNumber = this.#cutNumber
     super.reset()
   }
 
@@ -532,7 +509,7 @@ export abstract class NumberStore extends StateStore {
     keys.range(bytes, rows.keyStart, rows.keyEnd)
     this.writeKeyEnd(time, keys)
     rows.setFlags(row, rows.flags(row) | rowFlag.loading)
-    rows.setCuts(row, 0, this.#readNumber)
+    rows.setReadBy(row, this.#readNumber)
     this.#wanted.push(row)
     this.#wantedEnds.push(keys.position)
   }
@@ -605,7 +582,7 @@ export abstract class NumberStore extends StateStore {
   /** It was not written, forgotten or given to another key since. */
   #isReadBy(row: number, number: number): boolean {
     const { rows } = this
-    return row < rows.size && (rows.flags(row) & rowFlag.loading) !== 0 && rows.cutBefore(row) === number
+    return row < rows.size && (rows.flags(row) & rowFlag.loading) !== 0 && rows.readBy(row) === number
   }
 
   /** Of what failed to be read memory knows nothing: whoever asks for it tries again. */
@@ -629,7 +606,6 @@ export abstract class NumberStore extends StateStore {
         rows.setFlags(row, (rows.flags(row) & ~rowFlag.absent) | known)
       }
       rows.setFlags(row, rows.flags(row) & ~rowFlag.loading)
-      rows.setCuts(row, 0, 0)
     }
   }
 
