@@ -72,6 +72,7 @@ function accept<T>(result: StandardSchemaV1.Result<T>, vendor: string): T {
 
 const plain: Serde<unknown> = {
   name: 'json',
+  immediate: true,
   write(value, to) {
     to.utf8(stringify(value))
   },

@@ -73,6 +73,7 @@ function refuse(name: string, value: unknown, expected: string): StreamsError {
 
 const stringSerde: Serde<string> = {
   name: 'string',
+  immediate: true,
   primitive: true,
   total: true,
   write(value, to) {
@@ -85,6 +86,7 @@ const stringSerde: Serde<string> = {
 
 const bytesSerde: Serde<Uint8Array> = {
   name: 'bytes',
+  immediate: true,
   total: true,
   write(value, to) {
     if (!(value instanceof Uint8Array)) throw refuse('bytes', value, 'a Buffer or Uint8Array')
@@ -100,6 +102,7 @@ function integer(name: string, bytes: 2 | 4): Serde<number> {
   return {
     name,
     primitive: true,
+    immediate: true,
     numeric: true,
     write(value, to) {
       if ((value << shift) >> shift !== value)
@@ -121,6 +124,7 @@ const intSerde = integer('int', 4)
 const longSerde: Serde<number> = {
   name: 'long',
   primitive: true,
+  immediate: true,
   numeric: true,
   write(value, to) {
     if (!Number.isSafeInteger(value))
@@ -140,6 +144,7 @@ const longSerde: Serde<number> = {
 
 const bigintSerde: Serde<bigint> = {
   name: 'bigint',
+  immediate: true,
   primitive: true,
   write(value, to) {
     if (typeof value !== 'bigint' || BigInt.asIntN(64, value) !== value) {
@@ -157,6 +162,7 @@ const bigintSerde: Serde<bigint> = {
 // Neither is primitive: NaN differs from itself, 0 equals -0, and a float's bytes hold less than its number.
 const floatSerde: Serde<number> = {
   name: 'float',
+  immediate: true,
   numeric: true,
   write(value, to) {
     if (typeof value !== 'number') throw refuse('float', value, 'a number')
@@ -170,6 +176,7 @@ const floatSerde: Serde<number> = {
 
 const doubleSerde: Serde<number> = {
   name: 'double',
+  immediate: true,
   numeric: true,
   write(value, to) {
     if (typeof value !== 'number') throw refuse('double', value, 'a number')
@@ -183,6 +190,7 @@ const doubleSerde: Serde<number> = {
 
 const booleanSerde: Serde<boolean> = {
   name: 'boolean',
+  immediate: true,
   primitive: true,
   write(value, to) {
     if (typeof value !== 'boolean') throw refuse('boolean', value, 'true or false')
@@ -200,6 +208,7 @@ const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$
 
 const uuidSerde: Serde<string> = {
   name: 'uuid',
+  immediate: true,
   primitive: true,
   write(value, to) {
     if (typeof value !== 'string' || !uuidForm.test(value))

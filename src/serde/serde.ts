@@ -23,7 +23,9 @@ export type Serde<T> = {
    * use them as its keys as they are.
    */
   readonly primitive?: boolean
-  /** Values are numbers, written and read at once: a store may keep them as numbers, without an object for each. */
+  /** `write` and `read` never give a promise. */
+  readonly immediate?: boolean
+  /** Values are numbers, and it is immediate: a store may keep them as numbers, without an object for each. */
   readonly numeric?: boolean
   /** `read` takes any bytes: where nobody looks at the value, the engine need not read it to know that it could. */
   readonly total?: boolean

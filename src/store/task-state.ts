@@ -35,11 +35,11 @@ import { KeyValueEntries } from './key-value-store.ts'
 import { KeyedStore } from './keyed-store.ts'
 import { storePrefix } from './layered-store.ts'
 import { MemoryDisk, openMemoryEngine } from './memory-engine.ts'
-import { NumberKeyValues } from './number-key-values.ts'
-import { isOfNumbers, NumberStore } from './number-store.ts'
-import { isOfNumberWindows, NumberWindows } from './number-windows.ts'
 import { OuterJoinEntries } from './outer-join-store.ts'
 import { type Overlay, overlayBatch, overlayEngine } from './overlay-engine.ts'
+import { RowKeyValues } from './row-key-values.ts'
+import { isInRows, RowStore } from './row-store.ts'
+import { isOfRowWindows, RowWindows } from './row-windows.ts'
 import { SessionEntries } from './session-store.ts'
 import {
   emptyNotes,
@@ -64,9 +64,9 @@ const viewBytesMax = 16 * 1024 * 1024
 
 type AnyStore =
   | KeyValueEntries
-  | NumberKeyValues
+  | RowKeyValues
   | WindowEntries
-  | NumberWindows
+  | RowWindows
   | StripEntries
   | DuplicateEntries
   | SessionEntries
@@ -634,16 +634,16 @@ function makeStore(
 ): AnyStore {
   switch (spec.kind) {
     case 'key-value':
-      return isOfNumbers(spec, number) && spec.entriesMax === undefined
-        ? new NumberKeyValues(spec, services, number, notes, offset)
+      return isInRows(spec, number) && spec.entriesMax === undefined
+        ? new RowKeyValues(spec, services, number, notes, offset)
         : new KeyValueEntries(spec, services, number, notes, offset)
     case 'window':
       return spec.retainDuplicates
         ? new DuplicateEntries(spec, services, number, notes, offset)
         : isInStrips(spec)
           ? new StripEntries(spec, services, number, notes, offset)
-          : isOfNumberWindows(spec, number)
-            ? new NumberWindows(spec, services, number, notes, offset)
+          : isOfRowWindows(spec, number)
+            ? new RowWindows(spec, services, number, notes, offset)
             : new WindowEntries(spec, services, number, notes, offset)
     case 'session':
       return new SessionEntries(spec, services, number, notes, offset)
@@ -663,8 +663,8 @@ function makeStore(
 }
 
 /** Keys can be wanted of it before they are asked for. */
-function looksAhead(store: AnyStore): store is AnyStore & (KeyedStore | TimedStore | NumberStore) {
-  return store instanceof NumberStore || store instanceof KeyedStore || store instanceof TimedStore
+function looksAhead(store: AnyStore): store is AnyStore & (KeyedStore | TimedStore | RowStore) {
+  return store instanceof RowStore || store instanceof KeyedStore || store instanceof TimedStore
 }
 
 /** What the layout of a store's rows depends on. */

@@ -35,6 +35,7 @@ export const json: Serde<unknown> = {
 export const long: Serde<number> = {
   name: 'long',
   primitive: true,
+  immediate: true,
   numeric: true,
   write(value: number, to: ByteWriter) {
     to.int64(value)

@@ -1,7 +1,6 @@
 /**
- * Numbers by key: what keyed-store.ts is for all other values. The rows hold what was used lately, and all there is
- * where nothing was persisted before and nothing was evicted (`#complete`): then a miss needs no look at the engine.
- * From then on a filter knows which keys it never had.
+ * Values by key in rows. They are what was used lately, and all there is where nothing was persisted before and nothing
+ * was evicted (`#complete`): then a miss needs no look at the engine. From then on a filter knows which keys it never had.
  *
  * changelog and engine: as in keyed-store.ts, byte for byte.
  */
@@ -15,8 +14,8 @@ import type { EngineBatch, Row } from './engine.ts'
 import { orderOf } from './key-codec.ts'
 import { StoredKeys } from './key-filter.ts'
 import { collect, type Held, mergeKeys, openKeys } from './key-scan.ts'
-import { rowFlag } from './number-rows.ts'
-import { NumberEntry, NumberStore } from './number-store.ts'
+import { RowEntry, RowStore } from './row-store.ts'
+import { rowFlag } from './row-table.ts'
 import { SortedEntries } from './sorted-entries.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
 
@@ -24,7 +23,7 @@ const prefixBytes = 2
 // Each time a filter grows, looking into it takes longer.
 const restoredKeysGuess = 32_768
 
-export class NumberKeyValues extends NumberStore implements KeyValueStore {
+export class RowKeyValues extends RowStore implements KeyValueStore {
   readonly kind = 'key-value'
   readonly takesUnread = true
   declare readonly spec: KeyValueStoreSpec
@@ -47,7 +46,7 @@ export class NumberKeyValues extends NumberStore implements KeyValueStore {
     this.#stored = new StoredKeys(services.tally)
   }
 
-  entry(key: unknown): MaybePromise<NumberEntry> {
+  entry(key: unknown): MaybePromise<RowEntry> {
     const hash = this.locate(key, 0)
     const row = this.findLocated(hash, 0)
     if (row >= 0) {
@@ -64,12 +63,12 @@ export class NumberKeyValues extends NumberStore implements KeyValueStore {
   set(entry: Entry, value: unknown, timestamp: number, headers: Headers): void {
     const row = this.rowFor(entry)
     this.write(row, value, timestamp, headers)
-    if (!(entry instanceof NumberEntry)) return
-    entry.value = value as number | null
+    if (!(entry instanceof RowEntry)) return
+    entry.value = value
     entry.timestamp = value === null ? -1 : timestamp
   }
 
-  get(key: unknown): MaybePromise<number | null> {
+  get(key: unknown): MaybePromise<unknown> {
     const entry = this.entry(key)
     return isPromise(entry) ? entry.then(valueIn) : entry.value
   }
@@ -137,8 +136,8 @@ export class NumberKeyValues extends NumberStore implements KeyValueStore {
   }
 
   /** What memory has of a range, as it is now, absent keys too. Of what is being read it knows nothing. */
-  #held(low: string | null, high: string | null, prefix: string | null, order: Order): HeldNumber[] {
-    const held: HeldNumber[] = []
+  #held(low: string | null, high: string | null, prefix: string | null, order: Order): Held[] {
+    const held: Held[] = []
     for (const row of this.#sorted.slice(this.#indexed(), low, high, prefix)) {
       if ((this.rows.flags(row) & rowFlag.loading) !== 0) continue
       const { key, value, timestamp } = this.entryAt(row, this.keyOf(row))
@@ -167,8 +166,8 @@ export class NumberKeyValues extends NumberStore implements KeyValueStore {
 
   // ---------------------------------------------------------------------------------------------------------- rows
 
-  protected override entryOf(key: unknown): NumberEntry {
-    return new NumberEntry(key, 0, 0)
+  protected override entryOf(key: unknown): RowEntry {
+    return new RowEntry(key, 0, 0)
   }
 
   protected override writeKeyEnd(): void {}
@@ -280,8 +279,6 @@ export class NumberKeyValues extends NumberStore implements KeyValueStore {
   }
 }
 
-type HeldNumber = Held & { readonly value: number | null }
-
-function valueIn(entry: NumberEntry): number | null {
+function valueIn(entry: RowEntry): unknown {
   return entry.value
 }

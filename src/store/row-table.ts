@@ -1,11 +1,12 @@
 /**
- * Numbers by key, or by key and time, outside of the heap: rows of fixed width in pages, found by a hash of the key's
- * bytes. A row costs a fifth of an entry and nothing at all of the collector's time, and what belongs to it lies side by
- * side, so that a look at a key that the caches have lost waits for memory twice: for its place and for its row.
+ * Rows by key, or by key and time: of fixed width, in pages outside of the heap, found by a hash of the key's bytes. A row
+ * costs a fifth of an entry and none of the collector's time, and what belongs to it lies side by side, so that a look at
+ * a key that the caches have lost waits for memory twice: for its place and for its row. Numbers lie in their rows; other
+ * values are in a list, by the number of the row.
  *
- * A row, in words of four bytes: value (2), timestamp (2), time (2, where rows have one), flags and length of the key,
- * cutIn, readBy, wantedBy, the key's bytes. Keys that are longer than its room make room in all rows, up to
- * `inlineMax`; longer ones lie beside.
+ * A row, in words of four bytes: the number (2, where values are numbers), timestamp (2), time (2, where rows have one),
+ * flags and length of the key, cutIn, size, wantedBy, the key's bytes. Keys that are longer than its room make room in all
+ * rows, up to `inlineMax`; longer ones lie beside.
  */
 import { flag } from './slot.ts'
 
@@ -39,13 +40,17 @@ const flagMask = (1 << flagBits) - 1
 /** A length that says: the key lies beside. */
 const isLong = 0x7fff
 
-export class NumberRows {
+export class RowTable {
   /** Rows that there ever were: their numbers are below. */
   size = 0
   /** Rows that are found by their keys. */
   indexed = 0
   readonly #isTimed: boolean
-  /** Where the words of a row begin, behind its doubles. */
+  /** By row, where they are not numbers. */
+  readonly #values: unknown[] | null
+  /** Where the doubles of a row are, and its words begin behind them. */
+  readonly #timestampAt: number
+  readonly #timeAt: number
   readonly #wordsAt: number
   readonly #keyAt: number
   #inline = inlineMin
@@ -62,9 +67,12 @@ export class NumberRows {
   /** Of rows that are nobody's: each knows the next one. */
   #free = -1
 
-  constructor(isTimed: boolean) {
+  constructor(isTimed: boolean, ofNumbers: boolean) {
     this.#isTimed = isTimed
-    this.#wordsAt = isTimed ? 6 : 4
+    this.#values = ofNumbers ? null : []
+    this.#timestampAt = ofNumbers ? 1 : 0
+    this.#timeAt = this.#timestampAt + 1
+    this.#wordsAt = (this.#timeAt + (isTimed ? 1 : 0)) * (doubleBytes / wordBytes)
     this.#keyAt = (this.#wordsAt + 4) * wordBytes
     this.#shape(inlineMin)
   }
@@ -83,26 +91,29 @@ export class NumberRows {
 
   // ------------------------------------------------------------------------------------------------------- fields
 
-  value(row: number): number {
-    return (this.#doublePages[row >>> pageBits] as Float64Array)[(row & pageMask) * this.#doubles] as number
+  value(row: number): unknown {
+    if (this.#values !== null) return this.#values[row]
+    return (this.#doublePages[row >>> pageBits] as Float64Array)[(row & pageMask) * this.#doubles]
   }
 
   timestamp(row: number): number {
     const page = this.#doublePages[row >>> pageBits] as Float64Array
-    return page[(row & pageMask) * this.#doubles + 1] as number
+    return page[(row & pageMask) * this.#doubles + this.#timestampAt] as number
   }
 
   time(row: number): number {
     if (!this.#isTimed) return 0
     const page = this.#doublePages[row >>> pageBits] as Float64Array
-    return page[(row & pageMask) * this.#doubles + 2] as number
+    return page[(row & pageMask) * this.#doubles + this.#timeAt] as number
   }
 
-  setValue(row: number, value: number, timestamp: number): void {
+  /** Of numbers, a number. */
+  setValue(row: number, value: unknown, timestamp: number): void {
     const page = this.#doublePages[row >>> pageBits] as Float64Array
     const at = (row & pageMask) * this.#doubles
-    page[at] = value
-    page[at + 1] = timestamp
+    page[at + this.#timestampAt] = timestamp
+    if (this.#values === null) page[at] = value as number
+    else this.#values[row] = value
   }
 
   flags(row: number): number {
@@ -127,15 +138,15 @@ export class NumberRows {
     page[(row & pageMask) * this.#words + this.#wordsAt + 1] = cutIn
   }
 
-  /** The number of the request that it is read by. */
-  readBy(row: number): number {
+  /** Bytes of its value when it was last written or read; while it is read, the number of the request. */
+  sizeOf(row: number): number {
     const page = this.#wordPages[row >>> pageBits] as Int32Array
     return page[(row & pageMask) * this.#words + this.#wordsAt + 2] as number
   }
 
-  setReadBy(row: number, readBy: number): void {
+  setSize(row: number, size: number): void {
     const page = this.#wordPages[row >>> pageBits] as Int32Array
-    page[(row & pageMask) * this.#words + this.#wordsAt + 2] = readBy
+    page[(row & pageMask) * this.#words + this.#wordsAt + 2] = size
   }
 
   /** The last look-ahead that wanted it. */
@@ -208,9 +219,10 @@ export class NumberRows {
     words[at + 1] = 0
     words[at + 2] = 0
     words[at + 3] = 0
-    this.setValue(row, 0, -1)
+    this.setValue(row, this.#values === null ? 0 : null, -1)
     if (this.#isTimed)
-      (this.#doublePages[row >>> pageBits] as Float64Array)[(row & pageMask) * this.#doubles + 2] = time
+      (this.#doublePages[row >>> pageBits] as Float64Array)[(row & pageMask) * this.#doubles + this.#timeAt] =
+        time
     this.indexed++
     if (this.indexed * 4 > (this.#mask + 1) * 3) this.#spread()
     this.#enter(this.#places, this.#mask, hash, row + 1)
@@ -242,6 +254,7 @@ export class NumberRows {
     const at = (row & pageMask) * this.#words + this.#wordsAt
     if ((words[at] as number) >>> flagBits === isLong) this.#long.delete(row)
     words[at] = rowFlag.free
+    if (this.#values !== null) this.#values[row] = null
     words[at + 3] = this.#free
     this.#free = row
   }
@@ -254,6 +267,7 @@ export class NumberRows {
     this.#doublePages = []
     this.#bytePages = []
     this.#long.clear()
+    if (this.#values !== null) this.#values.length = 0
     this.#places = new Int32Array(placesMin * placeWords)
     this.#mask = placesMin - 1
   }

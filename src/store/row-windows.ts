@@ -1,7 +1,7 @@
 /**
- * Numbers by key and window: what window-store.ts is for all other values, where the windows' starts mostly are
- * multiples of one advance, so that those of a key are found by asking for each. Rows are in groups of like time, which
- * expire as one; a row is given back only with its group, so that no group names a row of another time.
+ * Values by key and window in rows, where the windows' starts mostly are multiples of one advance, so that those of a key
+ * are found by asking for each. Rows are in groups of like time, which expire as one; a row is given back only with its
+ * group, so that no group names a row of another time.
  *
  * What memory knows: everything from the store's floor on. So a miss at or above the floor needs no look at the engine.
  *
@@ -19,8 +19,8 @@ import type { EngineBatch, Row, Scan } from './engine.ts'
 import type { Change } from './generation.ts'
 import { orderOf } from './key-codec.ts'
 import { successor } from './key-scan.ts'
-import { rowFlag } from './number-rows.ts'
-import { isOfNumbers, NumberEntry, NumberStore } from './number-store.ts'
+import { isInRows, RowEntry, RowStore } from './row-store.ts'
+import { rowFlag } from './row-table.ts'
 import { Segments } from './segments.ts'
 import { changed, known } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
@@ -33,9 +33,9 @@ const keySuffix = 12
 /** More windows of a key than these are looked for among all. */
 const askedMax = 4096
 
-export function isOfNumberWindows(spec: WindowStoreSpec, number: number): boolean {
+export function isOfRowWindows(spec: WindowStoreSpec, number: number): boolean {
   return (
-    isOfNumbers(spec, number) &&
+    isInRows(spec, number) &&
     spec.advanceMs !== undefined &&
     !spec.emitOnClose &&
     !spec.retainDuplicates &&
@@ -44,9 +44,9 @@ export function isOfNumberWindows(spec: WindowStoreSpec, number: number): boolea
 }
 
 /** What memory or the engine has of a window; `order`: text that sorts as the key's bytes. */
-type Found = { readonly entry: NumberEntry; readonly order: string }
+type Found = { readonly entry: RowEntry; readonly order: string }
 
-export class NumberWindows extends NumberStore implements WindowStore {
+export class RowWindows extends RowStore implements WindowStore {
   readonly kind = 'window'
   declare readonly spec: WindowStoreSpec
   readonly #segments: Segments
@@ -89,7 +89,7 @@ export class NumberWindows extends NumberStore implements WindowStore {
 
   // ---------------------------------------------------------------------------------------------- reads and writes
 
-  entry(key: unknown, start: number): MaybePromise<NumberEntry> {
+  entry(key: unknown, start: number): MaybePromise<RowEntry> {
     if (start < this.#visibleFrom) {
       const entry = this.entryOf(key, start)
       entry.isHidden = true
@@ -114,7 +114,7 @@ export class NumberWindows extends NumberStore implements WindowStore {
     this.#observe(start)
     if (start < this.#liveFrom) return false
     const { rows } = this
-    const isHidden = entry instanceof NumberEntry && entry.isHidden
+    const isHidden = entry instanceof RowEntry && entry.isHidden
     const before = rows.indexed
     const row = this.rowFor(entry)
     // Even a removal is logged then, so that whoever restores knows of the time.
@@ -124,8 +124,8 @@ export class NumberWindows extends NumberStore implements WindowStore {
     this.write(row, value, timestamp, headers)
     // Nor does anybody downstream.
     if (isHidden) this.startOver(row)
-    if (entry instanceof NumberEntry) {
-      entry.value = value as number | null
+    if (entry instanceof RowEntry) {
+      entry.value = value
       entry.timestamp = value === null ? -1 : timestamp
     }
     return true
@@ -255,7 +255,7 @@ export class NumberWindows extends NumberStore implements WindowStore {
     }
   }
 
-  #entryIn({ key, value }: Row, userKey: unknown): NumberEntry {
+  #entryIn({ key, value }: Row, userKey: unknown): RowEntry {
     const entry = this.entryOf(userKey, int64At(key, key.length - keySuffix))
     entry.value = this.valueIn(value)
     entry.timestamp = int64At(value, 0)
@@ -404,8 +404,8 @@ export class NumberWindows extends NumberStore implements WindowStore {
 
   // ---------------------------------------------------------------------------------------------------------- rows
 
-  protected override entryOf(key: unknown, start: number): NumberEntry {
-    return new NumberEntry(key, start, Math.min(start + this.#sizeMs, endOfTime))
+  protected override entryOf(key: unknown, start: number): RowEntry {
+    return new RowEntry(key, start, Math.min(start + this.#sizeMs, endOfTime))
   }
 
   protected override writeKeyEnd(start: number, to: ByteWriter): void {

@@ -1,6 +1,6 @@
 /**
- * Numbers are kept in rows, everything else in entries: one and the same life of a store of each kind writes the same
- * changelog, byte for byte, tells the same at flushes and leaves the same rows in the engine.
+ * Values whose serdes never wait are kept in rows, everything else in entries: one and the same life of a store of each
+ * kind writes the same changelog, byte for byte, tells the same at flushes and leaves the same rows in the engine.
  */
 import { expect, test } from 'vitest'
 import { noHeaders } from '../../src/base/headers.ts'
@@ -8,16 +8,44 @@ import { Unread } from '../../src/base/unread.ts'
 import type { Serde } from '../../src/serde/serde.ts'
 import type { Flushed, KeyValueStore, TaskState, WindowStore } from '../../src/store/contract.ts'
 import { MemoryDisk } from '../../src/store/memory-engine.ts'
-import { NumberKeyValues } from '../../src/store/number-key-values.ts'
-import { hashOf, NumberRows } from '../../src/store/number-rows.ts'
-import { NumberWindows } from '../../src/store/number-windows.ts'
+import { RowKeyValues } from '../../src/store/row-key-values.ts'
+import { hashOf, RowTable } from '../../src/store/row-table.ts'
+import { RowWindows } from '../../src/store/row-windows.ts'
 import { openDiskState } from '../../src/store/task-state.ts'
 import { type Draw, drawFrom, pick } from '../wire/draw.ts'
-import { Changelogs, keyValue, long, window } from './fixture.ts'
+import { Changelogs, json, keyValue, long, text, window } from './fixture.ts'
 import { keys } from './models.ts'
 
-/** The same bytes; only that the values are numbers is not said. */
-const unsaid: Serde<unknown> = { ...(long as Serde<unknown>), numeric: false }
+type Kind = {
+  readonly what: string
+  readonly serde: Serde<unknown>
+  /** What an aggregator makes of what it finds, and `n`. */
+  next(before: unknown, n: number): unknown
+}
+
+const kinds: readonly Kind[] = [
+  {
+    what: 'numbers',
+    serde: long as Serde<unknown>,
+    next: (before, n) => ((before as number | null) ?? 0) + n,
+  },
+  {
+    what: 'texts',
+    serde: { ...(text as Serde<unknown>), immediate: true },
+    next: (before, n) => `${String(before)}${'+'.repeat(n % 40)}`.slice(-60),
+  },
+  {
+    what: 'objects that are changed in place',
+    serde: { ...json, immediate: true },
+    next(before, n) {
+      const value = (before as { sum: number; last: number[] } | null) ?? { sum: 0, last: [] }
+      value.sum += n
+      value.last.unshift(n)
+      value.last.splice(5)
+      return value
+    },
+  },
+]
 
 class Twin {
   readonly logs = new Changelogs(1500)
@@ -42,18 +70,9 @@ class Twin {
       store.onFlush(
         ({ entry, old, timestamp, headers, origin }: Flushed<unknown, unknown>) => {
           const { key, start, end, value } = entry
-          this.told.push([
-            name,
-            key,
-            start,
-            end,
-            value,
-            entry.timestamp,
-            old,
-            timestamp,
-            headers,
-            { ...origin },
-          ])
+          this.told.push(
+            structuredClone([name, key, start, end, value, entry.timestamp, old, timestamp, headers, origin]),
+          )
         },
         { keepOld: true },
       )
@@ -78,11 +97,12 @@ class Twin {
 }
 
 /** One step, the same for both; what it answers is compared. */
-function drawStep(draw: Draw, now: number): (twin: Twin) => Promise<unknown> {
+function drawStep(draw: Draw, now: number, { next }: Kind): (twin: Twin) => Promise<unknown> {
   const key = pick(draw, keys)
   const time = Math.max(0, now - Math.floor(draw() * 130))
   const start = draw() < 0.9 ? time - (time % 5) : time
-  const value = draw() < 0.2 ? null : Math.floor(draw() * 1000)
+  const n = Math.floor(draw() * 1000)
+  const isRemoved = draw() < 0.2
   const bytes = Math.floor(draw() * 3000)
   switch (Math.floor(draw() * 12)) {
     case 0:
@@ -90,8 +110,8 @@ function drawStep(draw: Draw, now: number): (twin: Twin) => Promise<unknown> {
     case 2:
       return async ({ table }) => {
         const entry = await table.entry(key)
-        const before = [entry.value, entry.timestamp]
-        table.set(entry, value, time, noHeaders)
+        const before = structuredClone([entry.value, entry.timestamp])
+        table.set(entry, isRemoved ? null : next(entry.value, n), time, noHeaders)
         return before
       }
     case 3:
@@ -100,8 +120,8 @@ function drawStep(draw: Draw, now: number): (twin: Twin) => Promise<unknown> {
     case 6:
       return async ({ windows }) => {
         const entry = await windows.entry(key, start)
-        const before = [entry.start, entry.end, entry.value, entry.timestamp]
-        return [before, windows.set(entry, value, time, noHeaders)]
+        const before = structuredClone([entry.start, entry.end, entry.value, entry.timestamp])
+        return [before, windows.set(entry, isRemoved ? null : next(entry.value, n), time, noHeaders)]
       }
     case 7:
       return async ({ table, windows }) => {
@@ -111,7 +131,7 @@ function drawStep(draw: Draw, now: number): (twin: Twin) => Promise<unknown> {
     case 8:
       return async ({ windows }) => {
         const found = await windows.fetch(key, start, start + 60)
-        return found.map((one) => [one.start, one.value, one.timestamp])
+        return structuredClone(found.map((one) => [one.start, one.value, one.timestamp]))
       }
     case 9:
       return async ({ state }) => state.trim(bytes)
@@ -122,20 +142,26 @@ function drawStep(draw: Draw, now: number): (twin: Twin) => Promise<unknown> {
   }
 }
 
-test.each([1, 2, 3, 4, 5, 6])('numbers: rows and entries write and tell the same, seed %i', async (seed) => {
-  for (const cached of [false, true]) {
+const lives = kinds.flatMap((kind) =>
+  [1, 2, 3, 4].flatMap((seed) => [false, true].map((cached) => ({ ...kind, seed, cached }))),
+)
+
+test.each(lives)(
+  'rows: $what, cached: $cached, are written and told of as entries are, seed $seed',
+  async (kind) => {
+    const { seed, cached, serde } = kind
     const draw = drawFrom(seed)
-    const rows = new Twin(long as Serde<unknown>, cached)
-    const entries = new Twin(unsaid, cached)
+    const rows = new Twin(serde, cached)
+    const entries = new Twin({ ...serde, immediate: false }, cached)
     const both = [rows, entries]
     for (const twin of both) await twin.open()
-    expect(rows.table).toBeInstanceOf(NumberKeyValues)
-    expect(rows.windows).toBeInstanceOf(NumberWindows)
-    expect(entries.table).not.toBeInstanceOf(NumberKeyValues)
+    expect(rows.table).toBeInstanceOf(RowKeyValues)
+    expect(rows.windows).toBeInstanceOf(RowWindows)
+    expect(entries.table).not.toBeInstanceOf(RowKeyValues)
     let now = 0
     for (let index = 0; index < 1500; index++) {
       now += Math.floor(draw() * 3)
-      const step = drawStep(draw, now)
+      const step = drawStep(draw, now, kind)
       const answers: unknown[] = []
       for (const twin of both) answers.push(await step(twin))
       expect(answers[0], `step ${index}`).toEqual(answers[1])
@@ -154,10 +180,10 @@ test.each([1, 2, 3, 4, 5, 6])('numbers: rows and entries write and tell the same
     expect(rows.logs.topics).toEqual(entries.logs.topics)
     expect(rows.told).toEqual(entries.told)
     expect(rows.rows).toEqual(entries.rows)
-  }
-})
+  },
+)
 
-test('numbers: what is not one is refused as its serde refuses it, and names the store', async () => {
+test('rows: what is no number is refused as its serde refuses it, and names the store', async () => {
   const twin = new Twin(
     {
       ...(long as Serde<unknown>),
@@ -175,7 +201,7 @@ test('numbers: what is not one is refused as its serde refuses it, and names the
   )
 })
 
-test('numbers: a key that nobody has read is the same key', async () => {
+test('rows: a key that nobody has read is the same key', async () => {
   const twin = new Twin(long as Serde<unknown>, false)
   await twin.open()
   const { table } = twin
@@ -191,9 +217,9 @@ test('numbers: a key that nobody has read is the same key', async () => {
   expect((await table.entry(unread)).value).toBe(7)
 })
 
-test.each([1, 2, 3])('number rows: find what a map finds, while keys grow and go, seed %i', (seed) => {
+test.each([1, 2, 3])('row table: finds what a map finds, while keys grow and go, seed %i', (seed) => {
   const draw = drawFrom(seed)
-  const rows = new NumberRows(seed === 2)
+  const rows = new RowTable(seed === 2, seed !== 3)
   const known = new Map<string, { row: number; value: number }>()
   const timeOf = (text: string): number => (seed === 2 ? (text.length % 3) * 1e12 : 0)
   let widest = 4

@@ -1,7 +1,8 @@
 /**
- * What stores of numbers share: counts, sums, whatever a serde says is a number. They keep rows (number-rows.ts) where
- * layered-store.ts keeps an object for each entry, and do with rows what that does with slots: generations of changes
- * are encoded, settled and given to the engine as there. An entry is made when somebody asks for it, and dies young.
+ * What stores in rows share, which are those of a plain kind whose serdes never wait (`isInRows`). They keep a row
+ * (row-table.ts) where layered-store.ts keeps an object for each entry, and do with rows what that does with slots:
+ * generations of changes are encoded, settled and given to the engine as there. An entry is made when somebody asks for
+ * it, and dies young.
  */
 import { assert } from '../base/assert.ts'
 import { ByteWriter } from '../base/bytes.ts'
@@ -17,26 +18,25 @@ import type { EngineBatch } from './engine.ts'
 import { Change, Generation } from './generation.ts'
 import { KeyCodec } from './key-codec.ts'
 import { keyOrder } from './key-order.ts'
-import { hashOf, NumberRows, rowFlag } from './number-rows.ts'
+import { hashOf, RowTable, rowFlag } from './row-table.ts'
 import { changed, known, Touch } from './slot.ts'
 import { StateStore, type StoreNotes, type StoreServices } from './state-store.ts'
 
-/** Of a record in the changelog, before it is encoded. */
-const recordGuess = 72
+/** Of a record in the changelog, besides its value, before it is encoded. */
+const recordGuess = 64
 /** Besides its key and value. */
 const recordCost = 40
+/** Heap bytes of a value that is no number, for each of its bytes. */
+const valueCost = 5
 const timestampBytes = 8
 const wantedBytes = 4096
 
-/**
- * Whether a store keeps its values as numbers; what it writes is the same either way. `number`: of its rows, 0 where it
- * lives in memory only.
- */
-export function isOfNumbers(spec: StoreSpec, number: number): boolean {
+/** Whether a store is kept in rows; what it writes is the same either way. `number`: 0 where it lives in memory only. */
+export function isInRows(spec: StoreSpec, number: number): boolean {
   const { keySerde, valueSerde, changelog, keepsHeaders } = spec
   return (
     number > 0 &&
-    valueSerde.numeric === true &&
+    valueSerde.immediate === true &&
     keySerde.primitive === true &&
     keepsHeaders !== true &&
     changelog !== null &&
@@ -45,11 +45,11 @@ export function isOfNumbers(spec: StoreSpec, number: number): boolean {
 }
 
 /** A key (and window) as it was when it was asked for. */
-export class NumberEntry implements Entry<unknown, number> {
+export class RowEntry implements Entry {
   readonly key: unknown
   readonly start: number
   readonly end: number
-  value: number | null = null
+  value: unknown = null
   timestamp = -1
   /** -1: it had none. */
   row = -1
@@ -65,14 +65,18 @@ export class NumberEntry implements Entry<unknown, number> {
   }
 }
 
-export abstract class NumberStore extends StateStore {
+export abstract class RowStore extends StateStore {
   protected readonly codec: KeyCodec
-  protected readonly rows: NumberRows
+  protected readonly rows: RowTable
+  readonly #ofNumbers: boolean
   /** Of memory, in the task's tally. */
   #accounted = 0
+  /** Of values in memory that are no numbers. */
+  #valueBytes = 0
   /** Grows whenever a row leaves the index. */
   #era = 0
   #dirty: number[] = []
+  #dirtyBytes = 0
   #flying: Generation<number> | null = null
   #pending: Generation<number>[] = []
   #writing: Generation<number>[] = []
@@ -95,6 +99,8 @@ export abstract class NumberStore extends StateStore {
   #keepsOld = false
   #touched: number[] = []
   readonly #touches = new Map<number, Touch>()
+  /** By row, the bytes of an object as downstream knows of it: an aggregator may change it in place. */
+  readonly #olds: (Buffer | undefined)[] = []
   #touchClock = 0
 
   // Where the bytes of the key are that was located last.
@@ -112,9 +118,10 @@ export abstract class NumberStore extends StateStore {
     isTimed: boolean,
   ) {
     super(spec, services, number, notes, offset)
-    assert(!this.pinned && this.isLogged, `${spec.name}: stores of numbers have an engine and a changelog`)
+    assert(!this.pinned && this.isLogged, `${spec.name}: stores in rows have an engine and a changelog`)
     this.codec = new KeyCodec(spec.keySerde, this.topic)
-    this.rows = new NumberRows(isTimed)
+    this.#ofNumbers = spec.valueSerde.numeric === true
+    this.rows = new RowTable(isTimed, this.#ofNumbers)
   }
 
   // ------------------------------------------------------------------------------------------ what kinds differ in
@@ -123,7 +130,7 @@ export abstract class NumberStore extends StateStore {
   protected abstract writeKeyEnd(time: number, to: ByteWriter): void
   /** What the engine's key has before the changelog's. */
   protected abstract writeRowStart(time: number, to: ByteWriter): void
-  protected abstract entryOf(key: unknown, time: number): NumberEntry
+  protected abstract entryOf(key: unknown, time: number): RowEntry
   /** The change is of no use to anybody: the engine need not be told. */
   protected abstract isHidden(change: Change): boolean
   /** The engine will get a row that it did not have; the changelog's key is what comes before `keyEnd`. */
@@ -163,9 +170,18 @@ export abstract class NumberStore extends StateStore {
   }
 
   #account(): void {
-    const { memoryBytes } = this.rows
-    this.services.tally.cached += memoryBytes - this.#accounted
-    this.#accounted = memoryBytes
+    const bytes = this.rows.memoryBytes + this.#valueBytes * valueCost
+    this.services.tally.cached += bytes - this.#accounted
+    this.#accounted = bytes
+  }
+
+  /** The value of an indexed row takes so many bytes. */
+  #resize(row: number, size: number): void {
+    if (this.#ofNumbers) return
+    const { rows } = this
+    this.#valueBytes += size - rows.sizeOf(row)
+    rows.setSize(row, size)
+    this.#account()
   }
 
   protected keyOf(row: number): unknown {
@@ -176,7 +192,7 @@ export abstract class NumberStore extends StateStore {
     return key
   }
 
-  protected entryAt(row: number, key: unknown): NumberEntry {
+  protected entryAt(row: number, key: unknown): RowEntry {
     const { rows } = this
     const entry = this.entryOf(key, rows.time(row))
     entry.row = row
@@ -190,7 +206,7 @@ export abstract class NumberStore extends StateStore {
 
   /** The row that an entry is written to: its own, the one that its key has by now, or a new one. */
   protected rowFor(entry: Entry): number {
-    const { row, era } = entry as Partial<NumberEntry>
+    const { row, era } = entry as Partial<RowEntry>
     if (row !== undefined && row >= 0 && era === this.#era) return row
     const time = entry.start
     const hash = this.locate(entry.key, time)
@@ -200,6 +216,7 @@ export abstract class NumberStore extends StateStore {
     if ((flags & rowFlag.loading) !== 0) {
       // What is being read of it is older than what is about to be written.
       this.rows.setFlags(there, (flags & ~rowFlag.loading) | known)
+      this.rows.setSize(there, 0)
     }
     return there
   }
@@ -211,6 +228,8 @@ export abstract class NumberStore extends StateStore {
   protected forget(row: number, isOver = false): void {
     const { rows } = this
     rows.unlink(row)
+    if (!this.#ofNumbers && (rows.flags(row) & rowFlag.loading) === 0) this.#valueBytes -= rows.sizeOf(row)
+    if (row < this.#olds.length) this.#olds[row] = undefined
     this.#account()
     this.#era++
     rows.setFlags(row, (rows.flags(row) | rowFlag.detached) & ~rowFlag.loading)
@@ -253,17 +272,19 @@ export abstract class NumberStore extends StateStore {
     let now = flags | rowFlag.dirty
     if (value === null) {
       now |= rowFlag.absent
-      rows.setValue(row, 0, timestamp)
+      rows.setValue(row, this.#ofNumbers ? 0 : null, timestamp)
     } else {
       now &= ~rowFlag.absent
-      rows.setValue(row, typeof value === 'number' ? value : this.#refuse(value), timestamp)
+      if (this.#ofNumbers && typeof value !== 'number') this.#refuse(value)
+      rows.setValue(row, value, timestamp)
     }
     if ((flags & rowFlag.absent) !== (now & rowFlag.absent)) this.notes.count += value === null ? -1 : 1
     rows.setFlags(row, now)
-    if ((flags & rowFlag.dirty) === 0) {
-      this.#dirty.push(row)
-      this.services.tally.dirty += recordGuess
-    }
+    if ((flags & rowFlag.dirty) !== 0) return
+    this.#dirty.push(row)
+    const bytes = recordGuess + rows.sizeOf(row)
+    this.#dirtyBytes += bytes
+    this.services.tally.dirty += bytes
   }
 
   /** Says of what is no number what its serde says. */
@@ -303,7 +324,8 @@ export abstract class NumberStore extends StateStore {
     const dirty = this.#dirty
     if (dirty.length === 0) return undefined
     this.#dirty = []
-    this.services.tally.dirty -= dirty.length * recordGuess
+    this.services.tally.dirty -= this.#dirtyBytes
+    this.#dirtyBytes = 0
     const { rows, valueSerde } = this
     const { scratch, tally } = this.services
     const generation = new Generation<number>(++this.#cutNumber, dirty, true, false)
@@ -326,7 +348,7 @@ export abstract class NumberStore extends StateStore {
         scratch.range(key, rows.keyStart, rows.keyEnd)
         this.writeKeyEnd(rows.time(row), scratch)
         const keyEnd = scratch.position
-        // A numeric serde writes at once.
+        // Its serde never waits.
         if (!isAbsent) void valueSerde.write(rows.value(row), scratch, this.topic, noHeaders)
         const valueEnd = scratch.position
         const { buffer } = scratch
@@ -343,6 +365,7 @@ export abstract class NumberStore extends StateStore {
           rows.setFlags(row, (flags & ~rowFlag.dirty) | known)
         }
         rows.setCutIn(row, generation.number)
+        if ((flags & rowFlag.detached) === 0) this.#resize(row, valueEnd - keyEnd)
         bytes += valueEnd + recordCost
       }
     } catch (error) {
@@ -471,7 +494,8 @@ export abstract class NumberStore extends StateStore {
 
   override reset(): void {
     const { tally } = this.services
-    tally.dirty -= this.#dirty.length * recordGuess
+    tally.dirty -= this.#dirtyBytes
+    this.#dirtyBytes = 0
     tally.flying -= this.#flying?.bytes ?? 0
     for (const { bytes } of this.#pending) tally.pending -= bytes
     for (const { bytes } of this.#writing) tally.pending -= bytes
@@ -486,15 +510,17 @@ export abstract class NumberStore extends StateStore {
   /** Memory has nothing any more. What is being read comes to nothing. */
   protected empty(): void {
     this.rows.clear()
-    this.#account()
     this.#era++
     this.#leaving = []
     this.#touched = []
     this.#touches.clear()
+    this.#olds.length = 0
+    this.#valueBytes = 0
     this.#wanted = []
     this.#wantedEnds = []
     this.#wantedKeys.reset()
     this.#readNumber++
+    this.#account()
   }
 
   // ------------------------------------------------------------------------------------------------------- reading
@@ -509,7 +535,7 @@ export abstract class NumberStore extends StateStore {
     keys.range(bytes, rows.keyStart, rows.keyEnd)
     this.writeKeyEnd(time, keys)
     rows.setFlags(row, rows.flags(row) | rowFlag.loading)
-    rows.setReadBy(row, this.#readNumber)
+    rows.setSize(row, this.#readNumber)
     this.#wanted.push(row)
     this.#wantedEnds.push(keys.position)
   }
@@ -582,7 +608,7 @@ export abstract class NumberStore extends StateStore {
   /** It was not written, forgotten or given to another key since. */
   #isReadBy(row: number, number: number): boolean {
     const { rows } = this
-    return row < rows.size && (rows.flags(row) & rowFlag.loading) !== 0 && rows.readBy(row) === number
+    return row < rows.size && (rows.flags(row) & rowFlag.loading) !== 0 && rows.sizeOf(row) === number
   }
 
   /** Of what failed to be read memory knows nothing: whoever asks for it tries again. */
@@ -601,17 +627,20 @@ export abstract class NumberStore extends StateStore {
       const row = wanted[index] as number
       if (!this.#isReadBy(row, number)) continue
       const bytes = found[index]
-      if (bytes !== undefined) {
-        rows.setValue(row, this.valueIn(bytes), int64At(bytes, 0))
-        rows.setFlags(row, (rows.flags(row) & ~rowFlag.absent) | known)
-      }
+      const value = bytes === undefined ? null : this.valueIn(bytes)
       rows.setFlags(row, rows.flags(row) & ~rowFlag.loading)
+      rows.setSize(row, 0)
+      if (bytes === undefined) continue
+      rows.setValue(row, value, int64At(bytes, 0))
+      rows.setFlags(row, (rows.flags(row) & ~rowFlag.absent) | known)
+      this.#resize(row, bytes.length - timestampBytes)
+      if (this.#keepsOld) this.#keep(row)
     }
   }
 
-  /** The number in a row of the engine. */
-  protected valueIn(row: Buffer): number {
-    return this.valueSerde.read(row, timestampBytes, row.length, this.topic, noHeaders) as number
+  /** The value in a row of the engine. */
+  protected valueIn(row: Buffer): unknown {
+    return this.valueSerde.read(row, timestampBytes, row.length, this.topic, noHeaders)
   }
 
   // --------------------------------------------------------------------------------------------------------- flush
@@ -636,12 +665,12 @@ export abstract class NumberStore extends StateStore {
       this.#touches.set(row, touch)
       this.#touched.push(row)
       const isThere = (flags & (rowFlag.absent | rowFlag.hidden)) === 0
-      if (isThere) touch.old = rows.value(row)
+      if (isThere) touch.old = this.#olds[row] ?? rows.value(row)
       rows.setFlags(
         row,
         isThere ? flags | rowFlag.touched | rowFlag.existed : (flags | rowFlag.touched) & ~rowFlag.existed,
       )
-      this.services.tally.touched += recordGuess
+      this.services.tally.touched += recordGuess + rows.sizeOf(row)
     }
     touch.at = ++this.#touchClock
     touch.headers = headers
@@ -684,7 +713,8 @@ export abstract class NumberStore extends StateStore {
     this.#touches.delete(row)
     const flags = rows.flags(row)
     const existed = (flags & rowFlag.existed) !== 0
-    this.services.tally.touched -= recordGuess
+    const { tally } = this.services
+    tally.touched = Math.max(0, tally.touched - recordGuess - rows.sizeOf(row))
     rows.setFlags(row, flags & ~(rowFlag.touched | rowFlag.existed))
     if ((flags & rowFlag.absent) !== 0 && !existed) {
       this.#releaseIfIdle(row)
@@ -693,7 +723,8 @@ export abstract class NumberStore extends StateStore {
     const entry = this.entryAt(row, this.keyOf(row))
     const timestamp = rows.timestamp(row)
     const { headers, topic, partition, offset } = touch
-    const old = this.#keepsOld && existed ? touch.old : null
+    const old = this.#keepsOld && existed ? this.#recall(touch.old) : null
+    if (this.#keepsOld) this.#keep(row)
     if ((flags & rowFlag.detached) !== 0) this.#releaseIfIdle(row)
     return (this.#listener as FlushListener)({
       entry,
@@ -702,5 +733,24 @@ export abstract class NumberStore extends StateStore {
       headers,
       origin: { topic, partition, offset },
     })
+  }
+
+  /** Remembers the value as what downstream knows of. */
+  #keep(row: number): void {
+    const { rows } = this
+    const value = rows.value(row)
+    if (typeof value !== 'object' || value === null || (rows.flags(row) & rowFlag.detached) !== 0) {
+      if (row < this.#olds.length) this.#olds[row] = undefined
+      return
+    }
+    const { scratch } = this.services
+    scratch.reset()
+    void this.valueSerde.write(value, scratch, this.topic, noHeaders)
+    while (this.#olds.length < row) this.#olds.push(undefined)
+    this.#olds[row] = scratch.copy()
+  }
+
+  #recall(old: unknown): unknown {
+    return Buffer.isBuffer(old) ? this.valueSerde.read(old, 0, old.length, this.topic, noHeaders) : old
   }
 }
