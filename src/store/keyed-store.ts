@@ -6,7 +6,7 @@
  * changelog: the key's bytes, the value's bytes, the record's timestamp is the value's.
  * engine: store number (2), the key's bytes -> timestamp (8), the value's bytes.
  */
-import { ByteWriter } from '../base/bytes.ts'
+import type { ByteWriter } from '../base/bytes.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import type { Serde } from '../serde/serde.ts'
@@ -17,16 +17,15 @@ import type { EngineBatch, Row } from './engine.ts'
 import type { Change } from './generation.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
 import { StoredKeys } from './key-filter.ts'
-import { keyOrder } from './key-order.ts'
 import { collect, mergeKeys, openKeys } from './key-scan.ts'
 import { LayeredStore } from './layered-store.ts'
 import { flag, known, LiveEntry } from './slot.ts'
 import { SortedEntries } from './sorted-entries.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
+import { WantedKeys } from './wanted-keys.ts'
 
 const prefixBytes = 2
 const timestampBytes = 8
-const wantedBytes = 4096
 // Each time a filter grows, looking into it takes longer.
 const restoredKeysGuess = 32_768
 
@@ -36,10 +35,8 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
   readonly #entriesMax: number
   readonly #entries = new Map<unknown, LiveEntry>()
   readonly #sorted = new SortedEntries<LiveEntry>((entry) => this.#orderOf(entry))
-  /** Entries to be read, and their rows' keys, each up to its end. */
-  #wanted: LiveEntry[] = []
-  #wantedKeys = new ByteWriter(wantedBytes)
-  #wantedEnds: number[] = []
+  /** Entries to be read. */
+  readonly #wanted = new WantedKeys<LiveEntry>()
   /** Resolves once everything is there that is being read now; nothing rejects it. */
   #reading: Promise<void> | null = null
   #complete: boolean
@@ -108,30 +105,8 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   /** Reads everything wanted with one request. */
   load(): MaybePromise<void> {
-    const entries = this.#wanted
-    if (entries.length === 0) return undefined
-    const { buffer } = this.#wantedKeys
-    const ends = this.#wantedEnds
-    const range = { buffer, keyStart: 0, keyEnd: 0 }
-    const read = (place: number) => {
-      range.keyStart = place === 0 ? 0 : (ends[place - 1] as number)
-      range.keyEnd = ends[place] as number
-      return range
-    }
-    const order = keyOrder(entries.length, read)
-    const ordered: LiveEntry[] = []
-    const keys: Buffer[] = []
-    for (let at = 0; at < entries.length; at++) {
-      const place = order === null ? at : (order[at] as number)
-      const { keyStart, keyEnd } = read(place)
-      ordered.push(entries[place] as LiveEntry)
-      keys.push(buffer.subarray(keyStart, keyEnd))
-    }
-    // The keys are the engine's until it has answered.
-    this.#wantedKeys = new ByteWriter(Math.max(wantedBytes, this.#wantedKeys.position))
-    this.#wanted = []
-    this.#wantedEnds = []
-    return this.#read(ordered, keys)
+    const wanted = this.#wanted.take()
+    return wanted === null ? undefined : this.#read(wanted.items, wanted.keys)
   }
 
   async *range(from: unknown, to: unknown, order: Order = 'forward'): AsyncGenerator<Entry> {
@@ -273,16 +248,15 @@ export abstract class KeyedStore extends LayeredStore<LiveEntry> {
 
   /** Puts an entry on the list of those to be read, unless the filter knows that there is nothing. */
   #wish(entry: LiveEntry): void {
-    const keys = this.#wantedKeys
-    const start = keys.position
-    this.writeLocalKey(entry, keys)
-    if (!this.#stored.mayHold(keys.buffer, start + prefixBytes, keys.position)) {
-      keys.position = start
+    const { writer } = this.#wanted
+    const start = writer.position
+    this.writeLocalKey(entry, writer)
+    if (!this.#stored.mayHold(writer.buffer, start + prefixBytes, writer.position)) {
+      writer.position = start
       return
     }
     entry.flags |= flag.loading
-    this.#wanted.push(entry)
-    this.#wantedEnds.push(keys.position)
+    this.#wanted.add(entry)
   }
 
   override dropFilter(): void {

@@ -21,6 +21,7 @@ import { keyOrder } from './key-order.ts'
 import { hashOf, RowTable, rowFlag } from './row-table.ts'
 import { changed, known, Touch } from './slot.ts'
 import { StateStore, type StoreNotes, type StoreServices } from './state-store.ts'
+import { WantedKeys } from './wanted-keys.ts'
 
 /** Of a record in the changelog, besides its value, before it is encoded. */
 const recordGuess = 64
@@ -29,7 +30,6 @@ const recordCost = 40
 /** Heap bytes of a value that is no number, for each of its bytes. */
 const valueCost = 5
 const timestampBytes = 8
-const wantedBytes = 4096
 
 /** Whether a store is kept in rows; what it writes is the same either way. `number`: 0 where it lives in memory only. */
 export function isInRows(spec: StoreSpec, number: number): boolean {
@@ -86,10 +86,8 @@ export abstract class RowStore extends StateStore {
   readonly #change = new Change()
   /** Rows that are given back once the engine has what was committed of them. */
   #leaving: number[] = []
-  /** Rows to be read, and their keys in the engine, each up to its end. */
-  #wanted: number[] = []
-  #wantedKeys = new ByteWriter(wantedBytes)
-  #wantedEnds: number[] = []
+  /** Rows to be read. */
+  readonly #wanted = new WantedKeys<number>()
   /** Of the next request: a row knows by which it is read. */
   #readNumber = 1
   /** Resolves once everything is there that is being read now; nothing rejects it. */
@@ -516,9 +514,7 @@ export abstract class RowStore extends StateStore {
     this.#touches.clear()
     this.#olds.length = 0
     this.#valueBytes = 0
-    this.#wanted = []
-    this.#wantedEnds = []
-    this.#wantedKeys.reset()
+    this.#wanted.clear()
     this.#readNumber++
     this.#account()
   }
@@ -528,44 +524,21 @@ export abstract class RowStore extends StateStore {
   /** Puts a row that was just made on the list of those to be read. */
   protected wish(row: number): void {
     const { rows } = this
-    const keys = this.#wantedKeys
+    const { writer } = this.#wanted
     const time = rows.time(row)
-    this.writeRowStart(time, keys)
+    this.writeRowStart(time, writer)
     const bytes = rows.key(row)
-    keys.range(bytes, rows.keyStart, rows.keyEnd)
-    this.writeKeyEnd(time, keys)
+    writer.range(bytes, rows.keyStart, rows.keyEnd)
+    this.writeKeyEnd(time, writer)
     rows.setFlags(row, rows.flags(row) | rowFlag.loading)
     rows.setSize(row, this.#readNumber)
-    this.#wanted.push(row)
-    this.#wantedEnds.push(keys.position)
+    this.#wanted.add(row)
   }
 
   /** Reads everything wanted with one request. */
   load(): MaybePromise<void> {
-    const wanted = this.#wanted
-    if (wanted.length === 0) return undefined
-    const { buffer } = this.#wantedKeys
-    const ends = this.#wantedEnds
-    const range = { buffer, keyStart: 0, keyEnd: 0 }
-    const read = (place: number) => {
-      range.keyStart = place === 0 ? 0 : (ends[place - 1] as number)
-      range.keyEnd = ends[place] as number
-      return range
-    }
-    const order = keyOrder(wanted.length, read)
-    const ordered: number[] = []
-    const keys: Buffer[] = []
-    for (let at = 0; at < wanted.length; at++) {
-      const place = order === null ? at : (order[at] as number)
-      const { keyStart, keyEnd } = read(place)
-      ordered.push(wanted[place] as number)
-      keys.push(buffer.subarray(keyStart, keyEnd))
-    }
-    // The keys are the engine's until it has answered.
-    this.#wantedKeys = new ByteWriter(Math.max(wantedBytes, this.#wantedKeys.position))
-    this.#wanted = []
-    this.#wantedEnds = []
-    return this.#read(ordered, keys, this.#readNumber++)
+    const wanted = this.#wanted.take()
+    return wanted === null ? undefined : this.#read(wanted.items, wanted.keys, this.#readNumber++)
   }
 
   /** Until the row is there that was found being read, or is to be read. */
