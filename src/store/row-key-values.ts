@@ -260,21 +260,21 @@ export class RowKeyValues extends RowStore implements KeyValueStore {
     this.#complete = true
   }
 
-  override restoreRecord({ key, value, timestamp }: ChangelogRecord, batch: EngineBatch): void {
+  override restoreRecord(record: ChangelogRecord, batch: EngineBatch): void {
     const { scratch } = this.services
     scratch.reset()
     scratch.int16(this.number)
-    scratch.bytes(key)
+    record.writeKey(scratch)
     const keyEnd = scratch.position
-    if (value === null) {
+    if (record.isTombstone) {
       this.notes.count--
       batch.remove(scratch.buffer, 0, keyEnd)
       return
     }
     this.notes.count++
     this.#stored.note(scratch.buffer, prefixBytes, keyEnd, false)
-    scratch.int64(timestamp)
-    scratch.bytes(value)
+    scratch.int64(record.timestamp)
+    record.writeValue(scratch)
     batch.put(scratch.buffer, 0, keyEnd, keyEnd, scratch.position)
   }
 }

@@ -461,7 +461,8 @@ export class RowWindows extends RowStore implements WindowStore {
     this.#clearedSegment = 0
   }
 
-  override restoreRecord({ key, value, timestamp }: ChangelogRecord, batch: EngineBatch): void {
+  override restoreRecord(record: ChangelogRecord, batch: EngineBatch): void {
+    const { key } = record
     const start = int64At(key, key.length - keySuffix)
     this.#observe(start)
     if (start < this.#liveFrom) return
@@ -470,12 +471,12 @@ export class RowWindows extends RowStore implements WindowStore {
     this.writeRowStart(start, scratch)
     scratch.bytes(key)
     const keyEnd = scratch.position
-    if (value === null) {
+    if (record.isTombstone) {
       batch.remove(scratch.buffer, 0, keyEnd)
       return
     }
-    scratch.int64(timestamp)
-    scratch.bytes(value)
+    scratch.int64(record.timestamp)
+    record.writeValue(scratch)
     batch.put(scratch.buffer, 0, keyEnd, keyEnd, scratch.position)
   }
 }
