@@ -23,7 +23,7 @@ import { StreamThread, type ThreadOwner } from './stream-thread.ts'
 import type { TaskSettings } from './task.ts'
 
 const globalFoldersMax = 1_024
-const engineBytesOfThread = 192 * 1024 * 1024
+const engineBytesOfThread = 96 * 1024 * 1024
 const engineBytesMost = 80 * 1024 * 1024
 const engineBytesLeast = 24 * 1024 * 1024
 

@@ -154,9 +154,9 @@ export const options = defineOptions(
     },
     storeCacheBytesMax: {
       group: 'State',
-      default: 67_108_864,
+      default: 134_217_728,
       check: bytes({ min: 65_536 }),
-      doc: 'Deserialised entries that each thread keeps in memory in front of the disk; as much again for its global tables.',
+      doc: 'What each thread keeps of its stores in memory, in front of the disk; as much again for its global tables.',
     },
     uncommittedBytesMax: {
       group: 'State',
