@@ -25,6 +25,8 @@ export const rowFlag = {
 
 const pageBits = 12
 const rowsPerPage = 1 << pageBits
+/** The first page begins with so many: hundreds of tasks may have a few rows each. */
+const rowsMin = 64
 const pageMask = rowsPerPage - 1
 const wordBytes = 4
 const doubleBytes = 8
@@ -45,6 +47,8 @@ export class RowTable {
   size = 0
   /** Rows that are found by their keys. */
   indexed = 0
+  /** Rows that the pages have room for. */
+  #room = 0
   readonly #isTimed: boolean
   /** By row, where they are not numbers. */
   readonly #values: unknown[] | null
@@ -262,6 +266,7 @@ export class RowTable {
   clear(): void {
     this.size = 0
     this.indexed = 0
+    this.#room = 0
     this.#free = -1
     this.#wordPages = []
     this.#doublePages = []
@@ -275,18 +280,48 @@ export class RowTable {
   #take(): number {
     const row = this.#free
     if (row < 0) {
-      if ((this.size & pageMask) === 0) this.#addPage()
+      if (this.size === this.#room) this.#grow()
       return this.size++
     }
     this.#free = this.wantedBy(row)
     return row
   }
 
-  #addPage(): void {
-    const memory = new ArrayBuffer(rowsPerPage * this.#bytes)
+  #grow(): void {
+    if (this.#room >= rowsPerPage) {
+      this.#addPage(rowsPerPage)
+      this.#room += rowsPerPage
+      return
+    }
+    this.#room = Math.max(rowsMin, this.#room * 2)
+    this.#repage(this.#bytes)
+  }
+
+  #addPage(rows: number): Buffer {
+    const memory = new ArrayBuffer(rows * this.#bytes)
+    const bytes = Buffer.from(memory)
     this.#wordPages.push(new Int32Array(memory))
     this.#doublePages.push(new Float64Array(memory))
-    this.#bytePages.push(Buffer.from(memory))
+    this.#bytePages.push(bytes)
+    return bytes
+  }
+
+  /** All rows in new pages; they were of so many bytes each. */
+  #repage(was: number): void {
+    const before = this.#bytePages
+    this.#wordPages = []
+    this.#doublePages = []
+    this.#bytePages = []
+    for (let first = 0; first < this.#room; first += rowsPerPage) {
+      const rows = Math.min(this.#room - first, rowsPerPage)
+      const to = this.#addPage(rows)
+      const from = before[first >>> pageBits]
+      if (from === undefined) continue
+      if (was === this.#bytes) to.set(from)
+      else
+        for (let row = 0; row < rows; row++)
+          to.set(from.subarray(row * was, (row + 1) * was), row * this.#bytes)
+    }
   }
 
   #enter(places: Int32Array, mask: number, hash: number, row: number): void {
@@ -310,24 +345,18 @@ export class RowTable {
 
   /** Room in all rows for keys of that length: it happens once or twice in a store's life, mostly at its first key. */
   #widen(length: number): void {
-    const pages = this.#bytePages
     const was = this.#bytes
     this.#shape(Math.ceil(length / doubleBytes) * doubleBytes)
-    this.#wordPages = []
-    this.#doublePages = []
-    this.#bytePages = []
-    for (const from of pages) {
-      this.#addPage()
-      const to = this.#bytePages[this.#bytePages.length - 1] as Buffer
-      for (let row = 0; row < rowsPerPage; row++)
-        to.set(from.subarray(row * was, (row + 1) * was), row * this.#bytes)
-    }
+    this.#repage(was)
   }
 }
 
+/** Nobody outside can say which keys would meet in one place of the index. */
+const seed = Math.floor(Math.random() * 4294967296)
+
 /** Of a key's bytes, and of its time where it has one. */
 export function hashOf(from: Buffer, start: number, end: number, time: number): number {
-  let mixed = 0x9747b28c ^ (end - start)
+  let mixed = seed ^ (end - start)
   for (let at = start; at < end; at++) {
     mixed = Math.imul(mixed ^ (from[at] as number), 0x5bd1e995)
     mixed ^= mixed >>> 15
