@@ -2,11 +2,13 @@
  * Which keys the engine may hold: a Bloom filter that grows. "No" is certain and saves the look at the engine, "maybe" is
  * wrong for a few keys of a hundred. Twelve bits a key; the bits of one key lie in one block of 64 bytes.
  */
+import { mix, mixBytes } from './hash.ts'
 
 const keysMin = 1024
 const keysPerBlock = 42
 const wordsPerBlock = 16
 const probes = 6
+const keySeed = 0x9747b28c
 const bitsSeed = 0x3c6ef372
 
 /** `mask`: of the number of a block; there are two to some power, for a remainder costs more than all of the probes. */
@@ -125,16 +127,5 @@ function next(bits: number): number {
 }
 
 function hash(buffer: Buffer, start: number, end: number): number {
-  let mixed = 0x9747b28c ^ (end - start)
-  for (let at = start; at < end; at++) {
-    mixed = Math.imul(mixed ^ (buffer[at] as number), 0x5bd1e995)
-    mixed ^= mixed >>> 15
-  }
-  return mix(mixed)
-}
-
-function mix(bits: number): number {
-  let mixed = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b)
-  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
-  return mixed ^ (mixed >>> 16)
+  return mix(mixBytes(keySeed, buffer, start, end))
 }

@@ -417,14 +417,7 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   protected touch(entry: LiveEntry, headers: Headers): void {
     if (this.#listener === null) return
     const touch = (entry.touch ??= new Touch(headers))
-    touch.at = ++this.#touchClock
-    touch.headers = headers
-    const { record } = this.services.context
-    if (record !== undefined) {
-      touch.topic = record.topic
-      touch.partition = record.partition
-      touch.offset = record.offset
-    }
+    touch.note(++this.#touchClock, headers, this.services.context.record)
     if ((entry.flags & flag.touched) !== 0) return
     entry.flags |= flag.touched
     this.#touched.push(entry)

@@ -247,11 +247,6 @@ export abstract class RowStore extends StateStore {
     this.#leaving.push(row)
   }
 
-  /** Memory holds of it what the engine does not. */
-  protected isUnsettled(row: number): boolean {
-    return (this.rows.flags(row) & changed) !== 0 || this.rows.cutIn(row) > this.#persistedNumber
-  }
-
   /** It can go without anybody missing it. `flags` are its own. */
   protected canGo(row: number, flags: number): boolean {
     if ((flags & (changed | rowFlag.free | rowFlag.detached | rowFlag.loading)) !== 0) return false
@@ -486,8 +481,8 @@ export abstract class RowStore extends StateStore {
       this.releaseDetached(row)
       return
     }
-    if ((flags & rowFlag.absent) === 0 || (flags & rowFlag.loading) !== 0 || this.isUnsettled(row)) return
-    this.releaseAbsent(row)
+    if ((flags & rowFlag.absent) === 0 || (flags & rowFlag.loading) !== 0) return
+    if (this.rows.cutIn(row) <= this.#persistedNumber) this.releaseAbsent(row)
   }
 
   override reset(): void {
@@ -586,12 +581,7 @@ export abstract class RowStore extends StateStore {
 
   /** Of what failed to be read memory knows nothing: whoever asks for it tries again. */
   #giveUp(wanted: readonly number[], number: number): void {
-    for (const row of wanted) if (this.#isReadBy(row, number)) this.dropUnread(row)
-  }
-
-  /** Takes out a row of which the engine has not said what it holds. */
-  protected dropUnread(row: number): void {
-    this.forget(row)
+    for (const row of wanted) if (this.#isReadBy(row, number)) this.forget(row)
   }
 
   #arrive(wanted: readonly number[], found: readonly (Buffer | undefined)[], number: number): void {
@@ -645,13 +635,7 @@ export abstract class RowStore extends StateStore {
       )
       this.services.tally.touched += recordGuess + rows.sizeOf(row)
     }
-    touch.at = ++this.#touchClock
-    touch.headers = headers
-    const { record } = this.services.context
-    if (record === undefined) return
-    touch.topic = record.topic
-    touch.partition = record.partition
-    touch.offset = record.offset
+    touch.note(++this.#touchClock, headers, this.services.context.record)
   }
 
   /** Nobody downstream knows of what was there: retention hid it. */

@@ -8,6 +8,7 @@
  * flags and length of the key, cutIn, size, wantedBy, the key's bytes. Keys that are longer than its room make room in all
  * rows, up to `inlineMax`; longer ones lie beside.
  */
+import { mix, mixBytes } from './hash.ts'
 import { flag } from './slot.ts'
 
 /** Those of slots, and what an entry's fields or its place say there. */
@@ -356,16 +357,8 @@ const seed = Math.floor(Math.random() * 4294967296)
 
 /** Of a key's bytes, and of its time where it has one. */
 export function hashOf(from: Buffer, start: number, end: number, time: number): number {
-  let mixed = seed ^ (end - start)
-  for (let at = start; at < end; at++) {
-    mixed = Math.imul(mixed ^ (from[at] as number), 0x5bd1e995)
-    mixed ^= mixed >>> 15
-  }
-  if (time !== 0) {
-    const high = Math.floor(time / 4294967296)
-    mixed = Math.imul(mixed ^ (time - high * 4294967296) ^ Math.imul(high, 0x27d4eb2f), 0x5bd1e995)
-  }
-  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b)
-  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
-  return mixed ^ (mixed >>> 16)
+  const mixed = mixBytes(seed, from, start, end)
+  if (time === 0) return mix(mixed)
+  const high = Math.floor(time / 4294967296)
+  return mix(Math.imul(mixed ^ (time - high * 4294967296) ^ Math.imul(high, 0x27d4eb2f), 0x5bd1e995))
 }

@@ -4,6 +4,7 @@
  * and in the engine, or hidden for good.
  */
 import type { Headers } from '../base/headers.ts'
+import type { Origin } from './contract.ts'
 
 export const flag = {
   /** Changed since the last cut. */
@@ -54,6 +55,16 @@ export class Touch {
 
   constructor(headers: Headers) {
     this.headers = headers
+  }
+
+  /** Another change. */
+  note(at: number, headers: Headers, record: Origin | undefined): void {
+    this.at = at
+    this.headers = headers
+    if (record === undefined) return
+    this.topic = record.topic
+    this.partition = record.partition
+    this.offset = record.offset
   }
 }
 
