@@ -15,8 +15,6 @@ export type LevelOptions = {
 }
 
 const chunkRows = 512
-/** Half of the default: what is read is single rows, and a block is read, checked and decompressed for each. */
-const rocksBlockBytes = 2048
 const bytesMin = 256 * 1024
 const openFilesMax = 64
 const spareBatchesMax = 2
@@ -115,7 +113,7 @@ async function openRocks({ folder, bytesMax }: LevelOptions): Promise<Engine> {
   const guard = guardOf('rocksdb', folder)
   await guard(
     'open',
-    call((done) => db.open({ createIfMissing: true, blockSize: rocksBlockBytes, ...sizes(bytesMax) }, done)),
+    call((done) => db.open({ createIfMissing: true, ...sizes(bytesMax) }, done)),
   )
   let closed = false
   // The collector does not know how large they are: left to it, they lie around by the gigabyte.
