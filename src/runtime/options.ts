@@ -160,7 +160,7 @@ export const options = defineOptions(
     },
     uncommittedBytesMax: {
       group: 'State',
-      default: 67_108_864,
+      default: 16_777_216,
       check: bytes({ min: 65_536 }),
       doc: 'Changes and output that wait for a commit, per thread. Reaching it commits at once.',
     },
