@@ -590,12 +590,12 @@ class Binding {
     return use
   }
 
-  /** The key of a count is looked up, and goes on, by its bytes. */
-  #keyUseAt(node: Node & { kind: 'aggregate' }, serde: Serde<unknown>): Use {
+  /** The key of a count is looked up, and goes on, by its bytes; within a window the store reads it for who comes next. */
+  #keyUseAt(node: Node & { kind: 'aggregate' | 'window-aggregate' }, serde: Serde<unknown>): Use {
     const store = this.#context.store(node.stores[0] ?? '')
-    if (store.kind !== 'key-value' || store.takesUnread !== true || store.spec.keySerde !== serde)
-      return 'read'
-    if (!node.aggregation.blind) return 'read'
+    if (store.kind !== 'key-value' && store.kind !== 'window') return 'read'
+    if (store.takesUnread !== true || store.spec.keySerde !== serde || !node.aggregation.blind) return 'read'
+    if (node.kind === 'window-aggregate') return 'written'
     return this.#useBehind('key', node, serde) === 'read' ? 'read' : 'written'
   }
 
@@ -607,9 +607,9 @@ class Binding {
         // Before a repartition topic only whether there is a key decides.
         return node.repartition ? this.#useBehind(part, node, serde) : 'read'
       case 'aggregate':
+      case 'window-aggregate':
         if (part === 'key') return this.#keyUseAt(node, serde)
         return node.aggregation.blind ? 'present' : 'read'
-      case 'window-aggregate':
       case 'sliding-aggregate':
       case 'session-aggregate':
         return part === 'value' && node.aggregation.blind ? 'present' : 'read'

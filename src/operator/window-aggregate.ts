@@ -4,7 +4,8 @@
  * The observed time is the operator's own, over all keys.
  */
 import type { Headers } from '../base/headers.ts'
-import { isPromise } from '../base/maybe-promise.ts'
+import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
+import { Unread } from '../base/unread.ts'
 import { endOfTime, Windowed } from '../serde/windowed.ts'
 import type { Entry, WindowRun } from '../store/contract.ts'
 import type { WindowAggregateNode } from '../topology/node.ts'
@@ -36,6 +37,12 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
   let lastStart = 0
   let lastEnd = 0
 
+  const entryOf = (key: unknown, start: number): MaybePromise<Entry> =>
+    store.lend === undefined ? store.entry(key, start) : store.lend(key, start)
+  // Where the store takes it unread, a key is read for who comes next.
+  const readKey = (key: unknown, entry: Entry): unknown =>
+    key instanceof Unread ? store.readKey?.(entry) : key
+
   const apply = (
     entry: Entry,
     end: number,
@@ -56,12 +63,23 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
     } catch (error) {
       halted = true
       const isSpoilt = spoilt(careful, before)
-      return context.failed(error, name, 'aggregation', key, value, timestamp, headers, isSpoilt)
+      return context.failed(
+        error,
+        name,
+        'aggregation',
+        readKey(key, entry),
+        value,
+        timestamp,
+        headers,
+        isSpoilt,
+      )
     }
     if (!store.set(entry, after, after === null ? timestamp : time, headers)) {
       context.drop('out-of-retention', name)
     }
-    if (!silent) return next(new Windowed(key, entry.start, end), update(after, old), time, headers)
+    if (silent) return
+    const windowed = new Windowed(readKey(key, entry), entry.start, end)
+    return next(windowed, update(after, old), time, headers)
   }
 
   const into = (
@@ -74,7 +92,7 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
     headers: Headers,
   ): void | Promise<void> => {
     if (end <= observed - graceMs) return context.drop('expired-window', name)
-    const entry = run === null ? store.entry(key, start) : run.seek(start)
+    const entry = run === null ? entryOf(key, start) : run.seek(start)
     if (isPromise(entry))
       return entry.then((there) => apply(there as Entry, end, key, value, timestamp, headers))
     return apply(entry, end, key, value, timestamp, headers)

@@ -91,6 +91,10 @@ export type WindowStore<K = unknown, V = unknown> = StoreBase<K, V> & {
   readonly kind: 'window'
   readonly observedTime: number
   entry(key: K, start: number): MaybePromise<Entry<K, V>>
+  /** As `entry`, for whoever is done with it before anybody asks for another: it may be one object for all of them. */
+  lend?(key: K, start: number): MaybePromise<Entry<K, V>>
+  /** The key of an entry that was asked for with one that nobody had read. */
+  readKey?(entry: Entry<K, V>): K
   /** False: out of retention, nothing was written; the caller drops the record with 'out-of-retention'. */
   set(entry: Entry<K, V>, value: V | null, timestamp: number, headers: Headers): boolean
   /** Stores with duplicates: one more value of this key and start. False: out of retention. */
@@ -108,6 +112,8 @@ export type WindowStore<K = unknown, V = unknown> = StoreBase<K, V> & {
   ): AsyncIterable<Entry<K, V>>
   /** As in a key-value store, for `entry(key, start)`. */
   want(key: K, start: number): void
+  /** `entry`, `lend` and `want` also take a key that nobody has read yet, as an `Unread`; then there is `readKey`. */
+  readonly takesUnread?: boolean
   /**
    * Where a record falls into many windows: those of a key from one start to another, as far apart as the store's
    * windows are. It is the store's own: done with when the next is asked for.

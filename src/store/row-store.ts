@@ -10,6 +10,8 @@ import { StreamsError } from '../base/errors.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import { Unread } from '../base/unread.ts'
+import { knowing } from '../serde/known-text.ts'
+import type { Serde } from '../serde/serde.ts'
 import type { StoreSpec } from '../topology/store-spec.ts'
 import type { BatchBuilder } from '../wire/batch-builder.ts'
 import { int64At } from '../wire/record-batch.ts'
@@ -29,6 +31,8 @@ const recordGuess = 64
 const recordCost = 40
 /** Heap bytes of a value that is no number, for each of its bytes. */
 const valueCost = 5
+/** Of a key that was read, beside its row. */
+const keyCost = 40
 const timestampBytes = 8
 
 /** Whether a store is kept in rows; what it writes is the same either way. `number`: 0 where it lives in memory only. */
@@ -46,9 +50,9 @@ export function isInRows(spec: StoreSpec, number: number): boolean {
 
 /** A key (and window) as it was when it was asked for. */
 export class RowEntry implements Entry {
-  readonly key: unknown
-  readonly start: number
-  readonly end: number
+  key: unknown
+  start: number
+  end: number
   value: unknown = null
   timestamp = -1
   /** -1: it had none. */
@@ -73,6 +77,10 @@ export abstract class RowStore extends StateStore {
   #accounted = 0
   /** Of values in memory that are no numbers. */
   #valueBytes = 0
+  readonly #keySerde: Serde<unknown>
+  /** Keys that were read, by row. */
+  #keys: unknown[] = []
+  #keysRead = 0
   /** Grows whenever a row leaves the index. */
   #era = 0
   #dirty: number[] = []
@@ -118,6 +126,7 @@ export abstract class RowStore extends StateStore {
     super(spec, services, number, notes, offset)
     assert(!this.pinned && this.isLogged, `${spec.name}: stores in rows have an engine and a changelog`)
     this.codec = new KeyCodec(spec.keySerde, this.topic)
+    this.#keySerde = knowing(spec.keySerde)
     this.#ofNumbers = spec.valueSerde.numeric === true
     this.rows = new RowTable(isTimed, this.#ofNumbers)
   }
@@ -168,7 +177,7 @@ export abstract class RowStore extends StateStore {
   }
 
   #account(): void {
-    const bytes = this.rows.memoryBytes + this.#valueBytes * valueCost
+    const bytes = this.rows.memoryBytes + this.#valueBytes * valueCost + this.#keysRead * keyCost
     this.services.tally.cached += bytes - this.#accounted
     this.#accounted = bytes
   }
@@ -191,15 +200,37 @@ export abstract class RowStore extends StateStore {
   }
 
   protected entryAt(row: number, key: unknown): RowEntry {
+    return this.fill(this.entryOf(key, this.rows.time(row)), row)
+  }
+
+  /** Sets what the row says. */
+  protected fill(entry: RowEntry, row: number): RowEntry {
     const { rows } = this
-    const entry = this.entryOf(key, rows.time(row))
+    const isAbsent = (rows.flags(row) & rowFlag.absent) !== 0
     entry.row = row
     entry.era = this.#era
-    if ((rows.flags(row) & rowFlag.absent) === 0) {
-      entry.value = rows.value(row)
-      entry.timestamp = rows.timestamp(row)
-    }
+    entry.value = isAbsent ? null : rows.value(row)
+    entry.timestamp = isAbsent ? -1 : rows.timestamp(row)
     return entry
+  }
+
+  /**
+   * The key of an entry that was asked for with one that nobody had read. It is remembered by its row: who comes back to
+   * a window neither hashes nor compares its text again.
+   */
+  readKey(entry: Entry): unknown {
+    const { key, row, era } = entry as RowEntry
+    if (!(key instanceof Unread)) return key
+    const isThere = row >= 0 && era === this.#era
+    const before = isThere ? this.#keys[row] : undefined
+    if (before !== undefined) return before
+    const read = this.#keySerde.read(key.buffer, key.start, key.end, this.topic, noHeaders)
+    if (isThere) {
+      while (this.#keys.length < row) this.#keys.push(undefined)
+      this.#keys[row] = read
+      this.#keysRead++
+    }
+    return read
   }
 
   /** The row that an entry is written to: its own, the one that its key has by now, or a new one. */
@@ -228,6 +259,10 @@ export abstract class RowStore extends StateStore {
     rows.unlink(row)
     if (!this.#ofNumbers && (rows.flags(row) & rowFlag.loading) === 0) this.#valueBytes -= rows.sizeOf(row)
     if (row < this.#olds.length) this.#olds[row] = undefined
+    if (this.#keys[row] !== undefined) {
+      this.#keys[row] = undefined
+      this.#keysRead--
+    }
     this.#account()
     this.#era++
     rows.setFlags(row, (rows.flags(row) | rowFlag.detached) & ~rowFlag.loading)
@@ -508,6 +543,8 @@ export abstract class RowStore extends StateStore {
     this.#touched = []
     this.#touches.clear()
     this.#olds.length = 0
+    this.#keys = []
+    this.#keysRead = 0
     this.#valueBytes = 0
     this.#wanted.clear()
     this.#readNumber++

@@ -48,6 +48,7 @@ type Found = { readonly entry: RowEntry; readonly order: string }
 
 export class RowWindows extends RowStore implements WindowStore {
   readonly kind = 'window'
+  readonly takesUnread = true
   declare readonly spec: WindowStoreSpec
   readonly #segments: Segments
   readonly #sizeMs: number
@@ -58,6 +59,7 @@ export class RowWindows extends RowStore implements WindowStore {
   readonly #groupIds: number[] = []
   #lastGroup: number[] = []
   #lastGroupId = Number.NaN
+  readonly #lent = new RowEntry(null, 0, 0)
   #floor: number
   /** What is before it has expired. */
   #liveFrom: number
@@ -90,6 +92,15 @@ export class RowWindows extends RowStore implements WindowStore {
   // ---------------------------------------------------------------------------------------------- reads and writes
 
   entry(key: unknown, start: number): MaybePromise<RowEntry> {
+    return this.#entry(key, start, null)
+  }
+
+  lend(key: unknown, start: number): MaybePromise<RowEntry> {
+    return this.#entry(key, start, this.#lent)
+  }
+
+  /** `lent`: what a window that is there is told by; null: an entry of its own. */
+  #entry(key: unknown, start: number, lent: RowEntry | null): MaybePromise<RowEntry> {
     if (start < this.#visibleFrom) {
       const entry = this.entryOf(key, start)
       entry.isHidden = true
@@ -102,7 +113,11 @@ export class RowWindows extends RowStore implements WindowStore {
       const flags = rows.flags(row)
       if ((flags & rowFlag.loading) !== 0) return this.awaited(() => this.entry(key, start))
       if ((flags & rowFlag.used) === 0) rows.setFlags(row, flags | rowFlag.used)
-      return this.entryAt(row, key)
+      if (lent === null) return this.entryAt(row, key)
+      lent.key = key
+      lent.start = start
+      lent.end = Math.min(start + this.#sizeMs, endOfTime)
+      return this.fill(lent, row)
     }
     if (start >= this.#floor) return this.entryOf(key, start)
     return chain(this.readOne(this.insertLocated(hash, start)), () => this.entry(key, start))

@@ -1,6 +1,7 @@
 /** Keys and values that nobody looks at go by unread, and nobody can tell. */
 import { expect, test } from 'vitest'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
+import { tumbling } from '../../src/dsl/windows.ts'
 import type { FailedRecord } from '../../src/runtime/handlers.ts'
 import { bytes, int, long, string } from '../../src/serde/primitives.ts'
 import type { Serde } from '../../src/serde/serde.ts'
@@ -150,6 +151,25 @@ test('unread: a count looks at keys, and at whether there is a value; bytes that
   expect(key.asked.read).toBe(4)
   // The one that is none.
   expect(value.asked.read).toBe(1)
+})
+
+test('unread: a windowed count reads a key for its window, and for who comes next not again', async () => {
+  const key = counting(string())
+  const build = (builder: StreamsBuilder) =>
+    builder
+      .stream('in', { keySerde: key.serde, valueSerde: string() })
+      .groupByKey()
+      .windowedBy(tumbling('10s'))
+      .count()
+      .toStream((count, { key, start }) => `${key}@${start}: ${count}`, { keySerde: string() })
+      .to('out', { valueSerde: long() })
+  const broken = Buffer.from([0x68, 0xc3])
+  const records: [Part, Part][] = [hi, hi, hi, broken, hi, null, broken].map((key) => [key, hi])
+  const written = await run(build, records, { store: 'rocksdb' })
+  const texts = written.map(([text]) => String(text).replace(/@\d+/, ''))
+  expect(texts).toEqual(['hi: 1', 'hi: 2', 'hi: 3', 'h\ufffd: 1', 'hi: 4', 'h\ufffd: 2'])
+  // Of 'hi' when its window was made and when it was first found; what is no text as it should be, each time.
+  expect(key.asked.read).toBe(4)
 })
 
 const other = { ...string(), name: 'other' }

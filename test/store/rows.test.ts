@@ -3,6 +3,7 @@
  * kind writes the same changelog, byte for byte, tells the same at flushes and leaves the same rows in the engine.
  */
 import { expect, test } from 'vitest'
+import { assert } from '../../src/base/assert.ts'
 import { noHeaders } from '../../src/base/headers.ts'
 import { Unread } from '../../src/base/unread.ts'
 import type { Serde } from '../../src/serde/serde.ts'
@@ -215,6 +216,38 @@ test('rows: a key that nobody has read is the same key', async () => {
   table.want(unread)
   await twin.state.load()
   expect((await table.entry(unread)).value).toBe(7)
+})
+
+test('rows: a window that is lent has the key of who asked for it, also once its row is another key’s', async () => {
+  const twin = new Twin(long as Serde<unknown>, false)
+  await twin.open()
+  const { windows } = twin
+  assert(windows instanceof RowWindows, 'numbers are in rows')
+  const unread = (key: string) => {
+    const bytes = Buffer.from(`<${key}>`)
+    return new Unread().of(bytes, 1, bytes.length - 1)
+  }
+  const lend = async (key: string, start: number) => {
+    const entry = await windows.lend(unread(key), start)
+    return [windows.readKey(entry), entry.start, entry.end - start, entry.value]
+  }
+  for (const key of ['größe', 'b']) windows.set(await windows.lend(unread(key), 0), 7, 1, noHeaders)
+  const size = (await windows.entry('b', 0)).end
+  // Read, and then remembered.
+  for (const _ of [1, 2]) expect(await lend('größe', 0)).toEqual(['größe', 0, size, 7])
+  expect(await lend('b', 0)).toEqual(['b', 0, size, 7])
+  expect(await lend('c', 0)).toEqual(['c', 0, size, null])
+  await twin.logs.commitAll(twin.state)
+  await twin.state.persist()
+  for (const _ of [1, 2]) twin.state.trim(0)
+  for (const key of ['other', 'more']) windows.set(await windows.lend(unread(key), 0), 8, 1, noHeaders)
+  expect(await lend('other', 0)).toEqual(['other', 0, size, 8])
+  expect(await lend('more', 0)).toEqual(['more', 0, size, 8])
+  expect(await lend('größe', 0)).toEqual(['größe', 0, size, 7])
+  // An entry keeps its key while rows come and go.
+  const kept = await windows.entry(unread('b'), 0)
+  twin.state.trim(0)
+  expect([windows.readKey(kept), kept.value]).toEqual(['b', 7])
 })
 
 test.each([1, 2, 3])('row table: finds what a map finds, while keys grow and go, seed %i', (seed) => {
