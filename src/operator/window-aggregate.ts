@@ -5,7 +5,6 @@
  */
 import type { Headers } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
-import { Unread } from '../base/unread.ts'
 import { endOfTime, Windowed } from '../serde/windowed.ts'
 import type { Entry, WindowRun } from '../store/contract.ts'
 import type { WindowAggregateNode } from '../topology/node.ts'
@@ -41,7 +40,7 @@ export function windowAggregate(node: WindowAggregateNode, next: Run, context: T
     store.lend === undefined ? store.entry(key, start) : store.lend(key, start)
   // Where the store takes it unread, a key is read for who comes next.
   const readKey = (key: unknown, entry: Entry): unknown =>
-    key instanceof Unread ? store.readKey?.(entry) : key
+    store.readKey === undefined ? key : store.readKey(entry)
 
   const apply = (
     entry: Entry,

@@ -56,6 +56,11 @@ function windowed<K>(
 /** The end of a window that never ends. Java has Long.MAX_VALUE there, which is no safe integer. */
 export const endOfTime = Number.MAX_SAFE_INTEGER
 
+/** Where a window ends that starts there. */
+export function windowEnd(start: number, sizeMs: number): number {
+  return Math.min(start + sizeMs, endOfTime)
+}
+
 function readTime(from: Buffer, at: number): number {
   return long().read(from, at, at + longBytes, '', []) as number
 }
@@ -80,7 +85,7 @@ export function timeWindowed<K>(
     },
     (from, at) => {
       const start = readTime(from, at)
-      return { start, end: Math.min(start + sizeMs, endOfTime) }
+      return { start, end: windowEnd(start, sizeMs) }
     },
   )
 }

@@ -93,7 +93,7 @@ export type WindowStore<K = unknown, V = unknown> = StoreBase<K, V> & {
   entry(key: K, start: number): MaybePromise<Entry<K, V>>
   /** As `entry`, for whoever is done with it before anybody asks for another: it may be one object for all of them. */
   lend?(key: K, start: number): MaybePromise<Entry<K, V>>
-  /** The key of an entry that was asked for with one that nobody had read. */
+  /** The key of an entry, which may have been asked for with one that nobody had read. */
   readKey?(entry: Entry<K, V>): K
   /** False: out of retention, nothing was written; the caller drops the record with 'out-of-retention'. */
   set(entry: Entry<K, V>, value: V | null, timestamp: number, headers: Headers): boolean

@@ -18,7 +18,7 @@ import type { ByteWriter } from '../base/bytes.ts'
 import { StreamsError } from '../base/errors.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
-import { endOfTime } from '../serde/windowed.ts'
+import { windowEnd } from '../serde/windowed.ts'
 import type { WindowStoreSpec } from '../topology/store-spec.ts'
 import type { BatchBuilder } from '../wire/batch-builder.ts'
 import { int64At } from '../wire/record-batch.ts'
@@ -403,7 +403,7 @@ export class DuplicateEntries extends StateStore implements WindowStore {
   }
 
   #endOf(start: number): number {
-    return Math.min(start + this.spec.windowSizeMs, endOfTime)
+    return windowEnd(start, this.spec.windowSizeMs)
   }
 
   fetchAll(from: number, to: number, order: Order = 'forward'): MaybePromise<readonly Entry[]> {

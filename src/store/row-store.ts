@@ -215,8 +215,8 @@ export abstract class RowStore extends StateStore {
   }
 
   /**
-   * The key of an entry that was asked for with one that nobody had read. It is remembered by its row: who comes back to
-   * a window neither hashes nor compares its text again.
+   * The key of an entry. Where it was asked for with one that nobody had read, it is read, and remembered by its row: who
+   * comes back to a window neither hashes nor compares its text again.
    */
   readKey(entry: Entry): unknown {
     const { key, row, era } = entry as RowEntry
@@ -226,8 +226,7 @@ export abstract class RowStore extends StateStore {
     if (before !== undefined) return before
     const read = this.#keySerde.read(key.buffer, key.start, key.end, this.topic, noHeaders)
     if (isThere) {
-      while (this.#keys.length < row) this.#keys.push(undefined)
-      this.#keys[row] = read
+      setAt(this.#keys, row, read)
       this.#keysRead++
     }
     return read
@@ -740,11 +739,16 @@ export abstract class RowStore extends StateStore {
     const { scratch } = this.services
     scratch.reset()
     void this.valueSerde.write(value, scratch, this.topic, noHeaders)
-    while (this.#olds.length < row) this.#olds.push(undefined)
-    this.#olds[row] = scratch.copy()
+    setAt(this.#olds, row, scratch.copy())
   }
 
   #recall(old: unknown): unknown {
     return Buffer.isBuffer(old) ? this.valueSerde.read(old, 0, old.length, this.topic, noHeaders) : old
   }
+}
+
+/** Of a list by row, without a hole: those before it that have nothing are undefined. */
+function setAt<T>(list: (T | undefined)[], row: number, value: T): void {
+  while (list.length < row) list.push(undefined)
+  list[row] = value
 }

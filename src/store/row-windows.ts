@@ -11,7 +11,7 @@ import { assert } from '../base/assert.ts'
 import type { ByteWriter } from '../base/bytes.ts'
 import type { Headers } from '../base/headers.ts'
 import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
-import { endOfTime } from '../serde/windowed.ts'
+import { windowEnd } from '../serde/windowed.ts'
 import type { WindowStoreSpec } from '../topology/store-spec.ts'
 import { int64At } from '../wire/record-batch.ts'
 import type { ChangelogRecord, Entry, Order, WindowStore } from './contract.ts'
@@ -116,7 +116,7 @@ export class RowWindows extends RowStore implements WindowStore {
       if (lent === null) return this.entryAt(row, key)
       lent.key = key
       lent.start = start
-      lent.end = Math.min(start + this.#sizeMs, endOfTime)
+      lent.end = windowEnd(start, this.#sizeMs)
       return this.fill(lent, row)
     }
     if (start >= this.#floor) return this.entryOf(key, start)
@@ -420,7 +420,7 @@ export class RowWindows extends RowStore implements WindowStore {
   // ---------------------------------------------------------------------------------------------------------- rows
 
   protected override entryOf(key: unknown, start: number): RowEntry {
-    return new RowEntry(key, start, Math.min(start + this.#sizeMs, endOfTime))
+    return new RowEntry(key, start, windowEnd(start, this.#sizeMs))
   }
 
   protected override writeKeyEnd(start: number, to: ByteWriter): void {

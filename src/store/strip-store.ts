@@ -18,7 +18,7 @@ import { assert } from '../base/assert.ts'
 import { ByteWriter } from '../base/bytes.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { chain, isPromise, type MaybePromise } from '../base/maybe-promise.ts'
-import { endOfTime } from '../serde/windowed.ts'
+import { windowEnd } from '../serde/windowed.ts'
 import type { WindowStoreSpec } from '../topology/store-spec.ts'
 import { overlapMuch } from '../topology/windows.ts'
 import { type BatchBuilder, writeInt64 } from '../wire/batch-builder.ts'
@@ -217,7 +217,7 @@ export class StripEntries extends TimedStore implements WindowStore {
   }
 
   #show(strip: Strip, index: number, start: number): StripEntry {
-    const end = Math.min(start + this.#sizeMs, endOfTime)
+    const end = windowEnd(start, this.#sizeMs)
     return new StripEntry(strip, index, start, end, start < this.visibleFrom)
   }
 
@@ -561,7 +561,7 @@ export class StripEntries extends TimedStore implements WindowStore {
 
   #pane(strip: Strip, index: number): LiveEntry {
     const start = strip.first + index * this.#advanceMs
-    const pane = new LiveEntry(strip.key, strip.id, start, Math.min(start + this.#sizeMs, endOfTime), 0)
+    const pane = new LiveEntry(strip.key, strip.id, start, windowEnd(start, this.#sizeMs), 0)
     // In no index.
     pane.flags = flag.detached
     ;(strip.panes ??= [])[index] = pane
@@ -728,7 +728,7 @@ class StripRun implements WindowRun {
   }
 
   get end(): number {
-    return Math.min(this.start + this.#sizeMs, endOfTime)
+    return windowEnd(this.start, this.#sizeMs)
   }
 
   open(key: unknown, id: unknown, from: number, to: number): this {

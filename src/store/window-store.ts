@@ -5,7 +5,7 @@
 
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
-import { endOfTime } from '../serde/windowed.ts'
+import { windowEnd } from '../serde/windowed.ts'
 import type { WindowStoreSpec } from '../topology/store-spec.ts'
 import type { Entry, Order, WindowStore } from './contract.ts'
 import { LiveEntry } from './slot.ts'
@@ -38,7 +38,7 @@ export class WindowEntries extends TimedStore implements WindowStore {
   }
 
   protected make(key: unknown, id: unknown, time: number, discriminator: number): LiveEntry {
-    return new LiveEntry(key, id, time, Math.min(time + this.#sizeMs, endOfTime), discriminator)
+    return new LiveEntry(key, id, time, windowEnd(time, this.#sizeMs), discriminator)
   }
 
   entry(key: unknown, start: number): MaybePromise<LiveEntry> {
