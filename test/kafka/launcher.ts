@@ -215,6 +215,9 @@ function brokerProperties(
     'min.insync.replicas': replicas > 1 ? 2 : 1,
     // Tests write records with old timestamps and wait for every rebalance.
     'log.retention.ms': -1,
+    // An index is a file of that size, mapped and read as far ahead as the machine does. Of Kafka's own 10 MB some read
+    // 8 at the first write to a partition: 20 ms of the broker for each, longer than what is to be measured or waited for.
+    'log.index.size.max.bytes': 262_144,
     'group.initial.rebalance.delay.ms': 0,
     // A killed broker may register again only when its session has run out.
     'broker.heartbeat.interval.ms': 1000,
