@@ -1,7 +1,8 @@
 /**
- * When to commit. The interval is the upper bound; a drained input commits early, but no sooner than spares the broker:
- * not before `commitMinIntervalMs`, not before three times what a commit takes, and with at most so many transaction
- * markers a second, one per partition written.
+ * When to commit. A busy thread commits at the interval, or half of the time where that is longer: on hundreds of
+ * partitions a commit costs the broker more than its records do, and one behind the other would leave it nothing else.
+ * A drained input commits early, but no sooner than spares the broker: not before `commitMinIntervalMs`, not before
+ * three times what a commit takes, and with at most so many transaction markers a second, one per partition written.
  *
  * What a commit takes is what they have taken lately. Going by the last one alone, a single slow one (a pause of a
  * collector, here or in the broker) would hold up all that arrives in three times its length after it.
@@ -49,11 +50,11 @@ export class CommitPace {
 
   /** When a busy thread commits. */
   get dueAt(): number {
-    return this.#startedAt + this.#options.intervalMs
+    return this.#startedAt + Math.max(this.#options.intervalMs, 2 * (this.#latelyMs ?? 0))
   }
 
   /** When a drained thread may commit. */
   get earliestAt(): number {
-    return Math.min(this.#earliestAt, this.dueAt)
+    return Math.min(this.#earliestAt, this.#startedAt + this.#options.intervalMs)
   }
 }

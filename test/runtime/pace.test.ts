@@ -53,3 +53,19 @@ test('pace: while a commit is in flight only the interval counts', () => {
   expect(pace.earliestAt).toBe(105)
   expect(pace.dueAt).toBe(105)
 })
+
+test('pace: a busy thread commits at the interval, and where commits take longer than half of it, half of the time', () => {
+  const pace = new CommitPace(settings, 0)
+  const due = (tookMs: number): number => {
+    const at = pace.dueAt
+    pace.started(at)
+    pace.ended(at + tookMs, 400)
+    return pace.dueAt - at
+  }
+  expect(due(20)).toBe(100)
+  const slow = Array.from({ length: 40 }, () => due(200))
+  expect(slow.at(-1)).toBeGreaterThan(380)
+  expect(slow.at(-1)).toBeLessThanOrEqual(400)
+  // What comes in while nothing waits to be read need not wait so long.
+  expect(pace.earliestAt).toBeLessThan(pace.dueAt)
+})
