@@ -13,6 +13,7 @@
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import type { FetchedChunk, GroupIdentity, OffsetToCommit, ProducedBatch, Producer } from '../kafka/client.ts'
 import type { Output, Taken } from './output.ts'
+import { partitionKey } from './partition-key.ts'
 import type { Task, TaskCut } from './task.ts'
 
 export type CommitReason = 'interval' | 'drained' | 'full' | 'requested' | 'revoked' | 'closing'
@@ -118,16 +119,12 @@ const atMostOnce: Guarantee = {
   send: (generation, producer) => producer.produce(generation.taken.batches),
   // Positions move before the records are processed: a crash skips them and never replays.
   ahead: {
-    admit: (chunks, producer, identity) =>
-      producer.commitOffsets(
-        identity,
-        chunks.map(({ topic, partition, nextOffset }) => ({
-          topic,
-          partition,
-          offset: nextOffset,
-          metadata: '',
-        })),
-      ),
+    admit(chunks, producer, identity) {
+      const ends = new Map<string, OffsetToCommit>()
+      for (const { topic, partition, nextOffset } of chunks)
+        ends.set(partitionKey({ topic, partition }), { topic, partition, offset: nextOffset, metadata: '' })
+      return producer.commitOffsets(identity, [...ends.values()])
+    },
     giveBack: (tasks, producer, identity) =>
       producer.commitOffsets(
         identity,

@@ -157,6 +157,8 @@ const quiesceLookMs = 100
 const announceMs = 5
 /** And not sooner than this after the last one: until its markers are written the coordinator refuses another. */
 const markersMs = 2
+/** Of `fetchBufferBytes`: what tasks still have when the next chunks are admitted, some milliseconds of work. */
+const givenShareMin = 0.25
 /** Where a task is that has no record in hand and yet waits. */
 const inPunctuation = { topic: null, partition: -1, offset: -1 } as const
 
@@ -181,7 +183,8 @@ export class StreamThread {
   /** Between two turns of the loop, one after another. */
   readonly #actions: Action[] = []
   readonly #partitionCounts = new Map<string, number>()
-  readonly #admitted: FetchedChunk[] = []
+  /** Fetched, and their positions not yet committed ahead. */
+  #unadmitted: FetchedChunk[] = []
   #admitting: Promise<void> | null = null
   #state: ThreadStatus['state'] = 'created'
   #identity: GroupIdentity | null = null
@@ -502,6 +505,7 @@ export class StreamThread {
           continue
         }
         const worked = this.#paused ? 0 : this.#turn()
+        this.#admitWhenLow()
         await this.#commitWhenDue(worked === 0)
         this.#persistWhenDue()
         this.#purgeWhenDue()
@@ -670,44 +674,62 @@ export class StreamThread {
   // -------------------------------------------------------------------------------------------- input
 
   #onChunk(chunk: FetchedChunk): void {
-    const { ahead } = this.#options.guarantee
-    if (ahead === null) {
+    if (this.#options.guarantee.ahead === null) {
       this.#enqueue(chunk)
       return
     }
-    this.#admitted.push(chunk)
-    this.#admitting ??= this.#admit(ahead).finally(() => {
+    this.#unadmitted.push(chunk)
+    this.#admitWhenLow()
+  }
+
+  /** Where positions are committed ahead they are as late as the tasks allow: seldom, and a crash skips the less. */
+  #admitWhenLow(): void {
+    const { ahead } = this.#options.guarantee
+    if (ahead === null || this.#admitting !== null || !this.#isLow) return
+    this.#admitting = this.#admit(ahead).finally(() => {
       this.#admitting = null
+      this.#admitWhenLow()
     })
   }
 
+  /** What tasks have been given is soon used up, or there is one that could go on with what waits. */
+  get #isLow(): boolean {
+    if (this.#unadmitted.length === 0) return false
+    let given = this.#fetcher.bufferedBytes
+    for (const chunk of this.#unadmitted) {
+      const { task } = this.#byPartition.get(partitionKey(chunk)) ?? {}
+      if (task?.queue(chunk.topic, chunk.partition)?.waiting !== true) return true
+      given -= chunk.end - chunk.start
+    }
+    return given < this.#options.settings.fetchBufferBytes * givenShareMin
+  }
+
   async #admit(ahead: Ahead): Promise<void> {
+    // What came in the same response goes along.
     await immediate()
-    while (this.#admitted.length > 0) {
-      const asked: { readonly chunk: FetchedChunk; readonly task: Task }[] = []
-      for (const chunk of this.#admitted.splice(0)) {
-        const task = this.#byPartition.get(partitionKey(chunk))?.task ?? null
-        // Its task has left, or goes back: the position is another's to move.
-        if (task === null) chunk.release()
-        else asked.push({ chunk, task })
-      }
-      if (asked.length === 0) continue
-      try {
-        await ahead.admit(
-          asked.map(({ chunk }) => chunk),
-          this.#producer,
-          this.#identityNow,
-        )
-      } catch (error) {
-        for (const { chunk } of asked) chunk.release()
-        for (const chunk of this.#admitted.splice(0)) chunk.release()
-        this.#fail(error)
-        return
-      }
-      for (const { chunk, task } of asked) {
-        if (this.#byPartition.get(partitionKey(chunk))?.task === task) this.#enqueue(chunk)
-        else chunk.release()
-      }
+    const asked: { readonly chunk: FetchedChunk; readonly task: Task }[] = []
+    for (const chunk of this.#unadmitted.splice(0)) {
+      const task = this.#byPartition.get(partitionKey(chunk))?.task ?? null
+      // Its task has left, or goes back: the position is another's to move.
+      if (task === null) chunk.release()
+      else asked.push({ chunk, task })
+    }
+    if (asked.length === 0) return
+    try {
+      await ahead.admit(
+        asked.map(({ chunk }) => chunk),
+        this.#producer,
+        this.#identityNow,
+      )
+    } catch (error) {
+      for (const { chunk } of asked) chunk.release()
+      for (const chunk of this.#unadmitted.splice(0)) chunk.release()
+      this.#fail(error)
+      return
+    }
+    for (const { chunk, task } of asked) {
+      if (this.#byPartition.get(partitionKey(chunk))?.task === task) this.#enqueue(chunk)
+      else chunk.release()
     }
   }
 
@@ -855,6 +877,11 @@ export class StreamThread {
     if (this.#byPartition.get(partitionKey(input)) !== slot) return
     this.#byPartition.delete(partitionKey(input))
     this.#fetcher.remove(input)
+    this.#unadmitted = this.#unadmitted.filter((chunk) => {
+      if (partitionKey(chunk) !== partitionKey(input)) return true
+      chunk.release()
+      return false
+    })
   }
 
   async #fence(transactionalId: string): Promise<void> {
@@ -1218,7 +1245,7 @@ export class StreamThread {
   async #rollBack(): Promise<void> {
     this.#output = this.#newOutput()
     this.#announcedAt = null
-    for (const chunk of this.#admitted.splice(0)) chunk.release()
+    for (const chunk of this.#unadmitted.splice(0)) chunk.release()
     for (const slot of this.#slots.values()) {
       if (slot.assignment.role !== 'active') continue
       for (const input of slot.assignment.inputs) this.#fetcher.remove(input)

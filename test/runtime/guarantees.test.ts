@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { StreamsBuilder } from '../../src/dsl/streams-builder.ts'
 import { serdes } from '../../src/serde/serdes.ts'
 import type { Topology } from '../../src/topology/topology.ts'
-import { until, World } from './scenario.ts'
+import { outgoing, until, World } from './scenario.ts'
 
 /** Each record goes out as it came in, about 4,000 a second. */
 function slowCopy(): Topology {
@@ -80,4 +80,41 @@ test('guarantees: at_most_once, output waits for no commit to come', async () =>
     await world.one('k0', `${count}`)
     await until(() => copied(world).length === count, 2_000)
   }
+})
+
+test('guarantees: at_most_once, positions move when tasks have little left, and for all that waits', async () => {
+  const text = serdes.string()
+  const builder = new StreamsBuilder()
+  let processed = 0
+  builder.stream('events', { keySerde: text, valueSerde: text }).foreach(async () => {
+    if (++processed % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+  })
+  const [bufferRecords, chunkRecords, total] = [1_024, 32, 3_200]
+  await using world = await World.open({ events: 1 })
+  const producer = await world.stranger()
+  const value = 'x'.repeat(1_000)
+  for (let sent = 0; sent < total; sent += chunkRecords) {
+    const records = Array.from({ length: chunkRecords }, (_, index) => [`k${sent + index}`, value] as const)
+    await producer.produce([outgoing('events', 0, records)])
+  }
+  const commits: { readonly left: number; readonly to: number; readonly partitions: number }[] = []
+  using _commits = world.kafka.intercept('offsetCommit', ({ body }) => {
+    const [first, ...others] = body.topics[0]?.partitions ?? []
+    const to = Number(first?.committedOffset)
+    commits.push({ left: (commits.at(-1)?.to ?? 0) - processed, to, partitions: 1 + others.length })
+    return undefined
+  })
+  const app = world.app(builder.build(), {
+    guarantee: 'at_most_once',
+    fetchBufferBytes: '1MiB',
+    partitionFetchBytes: '32KiB',
+  })
+  await app.start()
+  await until(() => processed === total)
+  expect(commits.at(-1)?.to).toBe(total)
+  // Of several chunks of a partition only the last one counts.
+  for (const { partitions } of commits) expect(partitions).toBe(1)
+  // The first ones find nothing to do; each of the others waits until less than a quarter is left.
+  for (const { left } of commits.slice(2)) expect(left).toBeLessThan(bufferRecords / 4)
+  expect(commits.length).toBeLessThan(total / chunkRecords / 5)
 })
