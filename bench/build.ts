@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { bundle } from '../scripts/bundle.ts'
 
 export type Built = {
   /** Holds bench/ and src/ as JavaScript. */
@@ -12,15 +13,15 @@ export type Built = {
   readonly remove: () => void
 }
 
-export function buildBench(root: string = resolve('.')): Built {
-  const built = emit(root, root, ['src', 'bench'])
+export async function buildBench(root: string = resolve('.')): Promise<Built> {
+  const built = await emit(root, root, ['src', 'bench'])
   for (const path of ['bench/java', 'test/kafka/java', 'test/kafka/jars'])
     cpSync(join(root, path), join(built.folder, path), { recursive: true })
   return built
 }
 
 /** This tree's workloads on the sources of another commit. */
-export function buildReference(root: string, commit: string): Built {
+export async function buildReference(root: string, commit: string): Promise<Built> {
   const sources = scratch(root, 'reference-')
   const git = spawnSync('git', ['-C', root, 'archive', commit, 'src', 'package.json'], {
     maxBuffer: 1024 * 1024 * 1024,
@@ -32,7 +33,7 @@ export function buildReference(root: string, commit: string): Built {
     for (const path of ['bench/systems/millrace.ts', 'bench/systems/wire.ts', 'bench/workloads'])
       cpSync(join(root, path), join(sources, path), { recursive: true })
     symlinkSync(join(root, 'node_modules'), join(sources, 'node_modules'))
-    return emit(root, sources, ['src', 'bench'])
+    return await emit(root, sources, ['src', 'bench'])
   } finally {
     rmSync(sources, { recursive: true, force: true })
   }
@@ -44,7 +45,7 @@ function scratch(root: string, prefix: string): string {
   return mkdtempSync(join(cache, prefix))
 }
 
-function emit(root: string, sources: string, folders: readonly string[]): Built {
+async function emit(root: string, sources: string, folders: readonly string[]): Promise<Built> {
   const folder = scratch(root, 'bench-')
   const remove = () => rmSync(folder, { recursive: true, force: true })
   const config = {
@@ -62,5 +63,7 @@ function emit(root: string, sources: string, folders: readonly string[]): Built 
     remove()
     throw new Error(`the benchmarks could not be compiled: tsc ended with ${status}`)
   }
+  // What users get: the package's entries stand in for those that were emitted.
+  await bundle(join(sources, 'src'), join(folder, 'src'), join(root, 'tsconfig.json'))
   return { folder, remove }
 }

@@ -2,7 +2,7 @@
 import { pathToFileURL } from 'node:url'
 import { buildBench } from './build.ts'
 
-const built = buildBench()
+const built = await buildBench()
 process.on('exit', built.remove)
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(130))
 const suite = (await import(

@@ -103,7 +103,7 @@ export async function main(args: readonly string[], folder: string): Promise<num
     return 2
   }
   const say = flags.json ? () => {} : (text: string) => console.error(text)
-  const reference = flags.against === undefined ? null : buildReference(resolve('.'), flags.against)
+  const reference = flags.against === undefined ? null : await buildReference(resolve('.'), flags.against)
   const cluster = await openCluster(flags.brokers?.split(',') ?? null)
   let failed = 0
   try {

@@ -13,7 +13,7 @@ let built: Built
 let cluster: Cluster
 
 beforeAll(async () => {
-  built = buildBench()
+  built = await buildBench()
   cluster = await openCluster((process.env['KAFKA_BROKERS'] ?? '').split(','))
 })
 afterAll(async () => {
