@@ -31,7 +31,7 @@ export class Generation<S> {
   /** What it takes in the changelog, about. */
   bytes = 0
   /** Slots that were absent. */
-  readonly removed: S[] = []
+  removed: S[] = []
   readonly #ranges: Int32Array
   readonly #timestamps: Float64Array
   readonly #batches: BatchBytes[] = []
@@ -78,6 +78,28 @@ export class Generation<S> {
   /** Nothing is added any more. */
   seal(): void {
     this.slots.length = this.count
+    if (this.#headers !== null) this.#headers.length = this.count
+  }
+
+  /** Lets go of those that `stays` says no of. */
+  keep(stays: (slot: S) => boolean): void {
+    const { slots } = this
+    const ranges = this.#ranges
+    let kept = 0
+    for (let index = 0; index < slots.length; index++) {
+      const slot = slots[index] as S
+      if (!stays(slot)) continue
+      if (kept < index) {
+        slots[kept] = slot
+        ranges.copyWithin(kept * columns, index * columns, (index + 1) * columns)
+        this.#timestamps[kept] = this.#timestamps[index] as number
+        if (this.#headers !== null) this.#headers[kept] = this.#headers[index] as Headers
+      }
+      kept++
+    }
+    this.count = kept
+    this.seal()
+    this.removed = this.removed.filter(stays)
   }
 
   isRemoval(index: number): boolean {

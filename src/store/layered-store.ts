@@ -24,6 +24,8 @@ import { StateStore } from './state-store.ts'
 
 // What a changed slot costs the changelog before its size is known.
 const sizeGuess = 64
+/** A generation of which more than one in so many is gone is walked for them. */
+const goneShare = 4
 
 export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
   #dirty: S[] = []
@@ -292,11 +294,18 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
       tally.pending += generation.bytes
       this.#pending.push(generation)
     }
+    let gone = 0
     for (const slot of generation.removed) {
       // Removed before the engine was told of it: nothing is left to write.
-      if (!this.keepsRemovals && (slot.flags & flag.stored) === 0) slot.cutIn = slot.cutBefore = 0
+      if (!this.keepsRemovals && (slot.flags & flag.stored) === 0) {
+        slot.cutIn = slot.cutBefore = 0
+        gone++
+      }
       this.releaseIfClean(slot)
     }
+    // Nor need they be held until the next persist, where they are many. They came in this generation or the one before.
+    if (gone * goneShare > generation.count)
+      for (const recent of this.#pending.slice(-2)) recent.keep((slot) => slot.cutIn !== 0)
   }
 
   override persistInto(batch: EngineBatch, to: ByteWriter): void {

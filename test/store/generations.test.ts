@@ -1,6 +1,9 @@
 /** Generations: nothing uncommitted reaches the engine, scans and loads race with writes and persists and stay right. */
+
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
-import { noHeaders } from '../../src/base/headers.ts'
+import { type Headers, noHeaders } from '../../src/base/headers.ts'
 import type {
   Entry,
   KeyValueStore,
@@ -9,6 +12,7 @@ import type {
   VersionedStore,
   WindowStore,
 } from '../../src/store/contract.ts'
+import { bareValue, HeadedValue } from '../../src/store/kept-headers.ts'
 import { MemoryDisk } from '../../src/store/memory-engine.ts'
 import { openDiskState } from '../../src/store/task-state.ts'
 import type { StoreSpec } from '../../src/topology/store-spec.ts'
@@ -34,6 +38,16 @@ function gate(disk: MemoryDisk): { open(): Promise<void> } {
       for (const resolve of waiting) resolve()
       for (let turn = 0; turn < 20; turn++) await Promise.resolve()
     },
+  }
+}
+
+/** A reference that was looked at stays until its turn of the event loop is over. */
+async function collectGarbage(): Promise<void> {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  for (let turn = 0; turn < 3; turn++) {
+    await new Promise((resolve) => setImmediate(resolve))
+    gc()
   }
 }
 
@@ -675,3 +689,53 @@ test('persist: what came and went between two writes leaves no trace in the engi
   const found = await (again.store('s') as SessionStore).find('a', 0, 10)
   expect(found.map(({ value }) => value)).toEqual(['third'])
 })
+
+test.each([false, true])(
+  'generations: many come and go before a persist and are let go of, those that stay are written as they were; headers kept: %s',
+  async (keepsHeaders) => {
+    const { state, disk, logs, reopen } = await open(session('s', { keepsHeaders }))
+    const store = state.store('s') as SessionStore
+    const grow = async (key: string, end: number, n: number | null): Promise<WeakRef<Entry>> => {
+      const headers: Headers = [{ key: 'n', value: Buffer.from(String(n)) }]
+      const value = n === null ? null : keepsHeaders ? new HeadedValue({ n }, headers) : { n }
+      const entry = (await store.entry(key, 0, end)) as Entry
+      store.set(entry, value, noHeaders)
+      return new WeakRef(entry)
+    }
+    const keys = Array.from({ length: 100 }, (_, index) => `k${index}`)
+    // Every tenth session ends at its second commit, the others grow with each.
+    const lastOf = (index: number): number => (index % 10 === 0 ? 2 : 12)
+    let grown: WeakRef<Entry>[] = []
+    for (let round = 1; round <= 12; round++) {
+      for (const [index, key] of keys.entries()) {
+        if (round > lastOf(index)) continue
+        if (round > 1) await grow(key, round - 1, null)
+        grown.push(await grow(key, round, index * 20 + round))
+      }
+      await logs.commitAll(state)
+      if (round === 3) {
+        await state.persist()
+        grown = []
+      }
+    }
+    await collectGarbage()
+    // 90 are there. The lists of what expires together hold about as many that are gone as are not; nothing else does.
+    expect(grown).toHaveLength(9 * 90)
+    expect(grown.filter((entry) => entry.deref() !== undefined).length).toBeLessThan(4 * 90)
+    await state.persist()
+    await state.close('clean')
+    const again = (await reopen()).store('s') as SessionStore
+    for (const [index, key] of keys.entries()) {
+      const found = await again.find(key, 0, 100)
+      expect(found.map(({ end }) => end)).toEqual([lastOf(index)])
+      const n = index * 20 + lastOf(index)
+      const { value } = found[0] as Entry
+      if (!keepsHeaders) expect(value).toEqual({ n })
+      else {
+        expect(bareValue(value)).toEqual({ n })
+        expect((value as HeadedValue).headers[0]?.value?.toString()).toBe(String(n))
+      }
+    }
+    expect([...disk.rows.keys()].filter((key) => !key.startsWith('\0\0'))).toHaveLength(keys.length)
+  },
+)
