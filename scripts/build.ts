@@ -6,7 +6,9 @@ import { bundle } from './bundle.ts'
 
 rmSync('dist', { recursive: true, force: true })
 const tsc = 'node_modules/typescript/bin/tsc'
-const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], { stdio: 'inherit' })
+const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--emitDeclarationOnly'], {
+  stdio: 'inherit',
+})
 await bundle(resolve('src'), 'dist', 'tsconfig.build.json')
 const { bin } = JSON.parse(readFileSync('package.json', 'utf8')) as {
   bin: { readonly [name: string]: string }

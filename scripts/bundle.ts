@@ -2,7 +2,7 @@
  * JavaScript of src/ in a few files. Each isolate, the main thread and every worker, reads the package for itself, and
  * two hundred small files take it twice as long.
  */
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { rolldown } from 'rolldown'
 
 /** Files by their own names: what is imported, run, or started as a worker or as hooks. */
@@ -13,7 +13,7 @@ export async function bundle(sources: string, folder: string, tsconfig: string):
   const build = await rolldown({
     input: Object.fromEntries(entries.map((entry) => [entry, join(sources, `${entry}.ts`)])),
     // Packages are those of the project that installs this one.
-    external: /^[^./]/,
+    external: (id) => !id.startsWith('.') && !isAbsolute(id),
     platform: 'node',
     tsconfig,
   })
