@@ -206,7 +206,7 @@ export const options = defineOptions(
         doc: '100 under exactly_once, else 30000',
       },
       java: ['commit.interval.ms'],
-      doc: 'Longest time a processed record waits for a commit, or twice what commits take, where that is longer. A drained input commits earlier.',
+      doc: 'Longest time a processed record waits for a commit; where commits write to hundreds of partitions and take longer than half of it, twice what they take. A drained input commits earlier.',
     },
     commitMinIntervalMs: {
       group: 'Commit',

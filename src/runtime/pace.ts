@@ -1,8 +1,9 @@
 /**
- * When to commit. A busy thread commits at the interval, or half of the time where that is longer: on hundreds of
- * partitions a commit costs the broker more than its records do, and one behind the other would leave it nothing else.
- * A drained input commits early, but no sooner than spares the broker: not before `commitMinIntervalMs`, not before
- * three times what a commit takes, and with at most so many transaction markers a second, one per partition written.
+ * When to commit. A busy thread commits at the interval; where commits to hundreds of partitions take longer, half of the
+ * time: a partition costs the broker a millisecond, whatever is written to it, and one commit behind the other would
+ * leave it nothing else. A drained input commits early, but no sooner than spares the broker: not before
+ * `commitMinIntervalMs`, not before three times what a commit takes, and with at most so many transaction markers a
+ * second, one per partition written.
  *
  * What a commit takes is what they have taken lately. Going by the last one alone, a single slow one (a pause of a
  * collector, here or in the broker) would hold up all that arrives in three times its length after it.
@@ -22,6 +23,8 @@ export class CommitPace {
   #startedAt: number
   #earliestAt: number
   #latelyMs: number | null = null
+  /** In which so many markers may be written as the last one caused. */
+  #markersMs = 0
 
   constructor(options: PaceOptions, now: number) {
     this.#options = options
@@ -42,15 +45,17 @@ export class CommitPace {
     const latelyMs = this.#latelyMs ?? tookMs
     const lately = latelyMs + (tookMs - latelyMs) * (tookMs > latelyMs ? slowerShare : fasterShare)
     this.#latelyMs = lately
+    this.#markersMs = (partitions / markersPerSecondMax) * 1000
     // Without a least interval the pacing is off: the user asked for latency at any price.
-    const rest =
-      minIntervalMs === 0 ? 0 : Math.max(minIntervalMs, 3 * lately, (partitions / markersPerSecondMax) * 1000)
+    const rest = minIntervalMs === 0 ? 0 : Math.max(minIntervalMs, 3 * lately, this.#markersMs)
     this.#earliestAt = this.#startedAt + rest
   }
 
   /** When a busy thread commits. */
   get dueAt(): number {
-    return this.#startedAt + Math.max(this.#options.intervalMs, 2 * (this.#latelyMs ?? 0))
+    return (
+      this.#startedAt + Math.max(this.#options.intervalMs, 2 * Math.min(this.#latelyMs ?? 0, this.#markersMs))
+    )
   }
 
   /** When a drained thread may commit. */
