@@ -80,8 +80,6 @@ export class DuplicateEntries extends StateStore implements WindowStore {
   /** What is before it was refused. */
   #liveFrom: number
   #floor: number
-  /** Segments below it are gone from the engine. */
-  #clearedSegment = 0
   /** Entries that were let go though they can be read: what was read of the engine meanwhile may lack them. */
   #evictions = 0
   /** Readings that were begun again after such an eviction: until they are through, nothing is let go. */
@@ -106,7 +104,7 @@ export class DuplicateEntries extends StateStore implements WindowStore {
   ) {
     super(spec, services, number, notes, offset)
     this.#codec = new KeyCodec(spec.keySerde, this.topic)
-    this.#segments = new Segments(spec)
+    this.#segments = new Segments(spec, this.number)
     this.#floor = this.pinned || offset === null ? Number.NEGATIVE_INFINITY : notes.observedTime + 1
     this.#liveFrom = this.#segments.liveFrom(notes.observedTime)
   }
@@ -470,14 +468,6 @@ export class DuplicateEntries extends StateStore implements WindowStore {
 
   // ------------------------------------------------------------------------------------------------------- engine
 
-  #segmentKey(segment: number): Buffer {
-    const { scratch } = this.services
-    scratch.reset()
-    scratch.int16(this.number)
-    scratch.int64(segment)
-    return scratch.copy()
-  }
-
   /** Everything of the key from `from` on. */
   #loadKey(key: unknown, id: unknown, from: number): MaybePromise<void> {
     const { scratch } = this.services
@@ -492,7 +482,7 @@ export class DuplicateEntries extends StateStore implements WindowStore {
     const found: Found[] = []
     const readFrom = (segment: number): MaybePromise<void> => {
       for (let at = segment; at <= last; at++) {
-        const prefix = Buffer.concat([this.#segmentKey(at), keyBytes])
+        const prefix = Buffer.concat([this.#segments.key(at), keyBytes])
         const scan = this.services.engine.scan(Buffer.concat([prefix, low]), successor(prefix))
         const waiting = drain(scan.next.bind(scan), scan.close.bind(scan), (row) => {
           // Longer keys that begin with this one lie in between.
@@ -514,8 +504,8 @@ export class DuplicateEntries extends StateStore implements WindowStore {
   /** Everything of all keys from `from` on. */
   #loadTimes(from: number): MaybePromise<void> {
     const first = this.#segments.of(Math.max(from, this.#liveFrom))
-    const end = successor(this.#segmentKey(0).subarray(0, 2))
-    const scan = this.services.engine.scan(this.#segmentKey(first), end)
+    const end = successor(this.#segments.key(0).subarray(0, 2))
+    const scan = this.services.engine.scan(this.#segments.key(first), end)
     const found: Found[] = []
     const reading = drain(scan.next.bind(scan), scan.close.bind(scan), (row) => {
       const keyEnd = row.key.length - keySuffix
@@ -679,11 +669,7 @@ export class DuplicateEntries extends StateStore implements WindowStore {
 
   override expire(settled: StoreNotes): MaybePromise<void> {
     if (this.pinned) return undefined
-    const segment = this.#segments.firstOf(settled.observedTime)
-    if (segment <= this.#clearedSegment) return undefined
-    const from = this.#segmentKey(this.#clearedSegment)
-    this.#clearedSegment = segment
-    return this.services.engine.clear(from, this.#segmentKey(segment))
+    return this.#segments.expireIn(this.services.engine, settled.observedTime)
   }
 
   // ------------------------------------------------------------------------------------------------------ restore
@@ -771,7 +757,7 @@ export class DuplicateEntries extends StateStore implements WindowStore {
     this.#empty()
     this.#floor = Number.NEGATIVE_INFINITY
     this.#liveFrom = Number.NEGATIVE_INFINITY
-    this.#clearedSegment = 0
+    this.#segments.startOver()
   }
 
   #empty(): void {

@@ -9,7 +9,6 @@
  */
 import { assert } from '../base/assert.ts'
 import { ByteWriter } from '../base/bytes.ts'
-import { StreamsError } from '../base/errors.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import type { BatchBuilder } from '../wire/batch-builder.ts'
@@ -271,15 +270,6 @@ export abstract class LayeredStore<S extends Slot = Slot> extends StateStore {
     this.services.tally.flying += bytes
   }
 
-  protected unwritable(error: unknown): StreamsError {
-    if (error instanceof StreamsError) return error
-    return new StreamsError(
-      'SERDE_FAILED',
-      `store ${this.name}: a changed entry can't be written: ${message(error)}`,
-      { store: this.name, cause: error, verdict: 'stop' },
-    )
-  }
-
   override settle(offset: number | undefined): void {
     super.settle(offset)
     const generation = this.#flying
@@ -506,8 +496,4 @@ export function storePrefix(number: number): Buffer {
   const prefix = Buffer.alloc(2)
   prefix.writeUInt16BE(number)
   return prefix
-}
-
-function message(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

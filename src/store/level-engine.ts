@@ -100,11 +100,11 @@ export function openLevelEngine(name: LevelName, options: LevelOptions): Promise
   return name === 'rocksdb' ? openRocks(options) : openClassic(options)
 }
 
-/** A write buffer that is full is kept until it is a file, beside the one that follows. */
-function sizes(bytesMax: number): { writeBufferSize: number; cacheSize: number; maxOpenFiles: number } {
+/** For both. A write buffer that is full is kept until it is a file, beside the one that follows. */
+function openOptions(bytesMax: number): object {
   const writeBufferSize = Math.max(bytesMin, Math.floor(bytesMax * 0.4))
   const cacheSize = Math.max(bytesMin, bytesMax - 2 * writeBufferSize)
-  return { writeBufferSize, cacheSize, maxOpenFiles: openFilesMax }
+  return { createIfMissing: true, writeBufferSize, cacheSize, maxOpenFiles: openFilesMax }
 }
 
 async function openRocks({ folder, bytesMax }: LevelOptions): Promise<Engine> {
@@ -113,7 +113,7 @@ async function openRocks({ folder, bytesMax }: LevelOptions): Promise<Engine> {
   const guard = guardOf('rocksdb', folder)
   await guard(
     'open',
-    call((done) => db.open({ createIfMissing: true, ...sizes(bytesMax) }, done)),
+    call((done) => db.open(openOptions(bytesMax), done)),
   )
   let closed = false
   // The collector does not know how large they are: left to it, they lie around by the gigabyte.
@@ -218,7 +218,7 @@ async function openClassic({ folder, bytesMax }: LevelOptions): Promise<Engine> 
   }
   const db = new ClassicLevel(folder, { keyEncoding: 'buffer', valueEncoding: 'buffer' })
   const guard = guardOf('classic-level', folder)
-  await guard('open', db.open({ createIfMissing: true, ...sizes(bytesMax) }))
+  await guard('open', db.open(openOptions(bytesMax)))
   return {
     name: 'classic-level',
     getMany: (keys) => guard('read', db.getMany(keys)),

@@ -6,7 +6,6 @@
  */
 import { assert } from '../base/assert.ts'
 import { ByteWriter } from '../base/bytes.ts'
-import { StreamsError } from '../base/errors.ts'
 import { type Headers, noHeaders } from '../base/headers.ts'
 import { isPromise, type MaybePromise } from '../base/maybe-promise.ts'
 import { Unread } from '../base/unread.ts'
@@ -321,18 +320,9 @@ export abstract class RowStore extends StateStore {
       scratch.reset()
       this.valueSerde.write(value, scratch, this.topic, noHeaders)
     } catch (error) {
-      throw this.#unwritable(error)
+      throw this.unwritable(error)
     }
-    throw this.#unwritable(new TypeError(`${this.valueSerde.name}: ${String(value)} is not a number`))
-  }
-
-  #unwritable(error: unknown): StreamsError {
-    if (error instanceof StreamsError && error.code !== 'SERDE_FAILED') return error
-    return new StreamsError(
-      'SERDE_FAILED',
-      `store ${this.name}: a changed entry can't be written: ${error instanceof Error ? error.message : String(error)}`,
-      { store: this.name, cause: error, verdict: 'stop' },
-    )
+    throw this.unwritable(new TypeError(`${this.valueSerde.name}: ${String(value)} is not a number`))
   }
 
   // ------------------------------------------------------------------------------------------------- generations
@@ -396,7 +386,7 @@ export abstract class RowStore extends StateStore {
         bytes += valueEnd + recordCost
       }
     } catch (error) {
-      throw this.#unwritable(error)
+      throw this.unwritable(error)
     }
     generation.seal()
     generation.bytes += bytes

@@ -63,8 +63,6 @@ export class RowWindows extends RowStore implements WindowStore {
   #floor: number
   /** What is before it has expired. */
   #liveFrom: number
-  /** Segments below it are gone from the engine. */
-  #clearedSegment = 0
   /** Somebody put a window that starts in between. */
   #hasStrays = false
 
@@ -80,7 +78,7 @@ export class RowWindows extends RowStore implements WindowStore {
     this.#sizeMs = spec.windowSizeMs
     this.#advanceMs = spec.advanceMs
     this.#spanMs = groupSpanMs(spec)
-    this.#segments = new Segments(spec)
+    this.#segments = new Segments(spec, this.number)
     this.#floor = offset === null ? Number.NEGATIVE_INFINITY : notes.observedTime + 1
     this.#liveFrom = this.#segments.liveFrom(notes.observedTime)
   }
@@ -177,7 +175,7 @@ export class RowWindows extends RowStore implements WindowStore {
     const scans: Scan[] = []
     const last = this.#segments.of(Math.min(to, this.#floor - 1, this.settledNotes.observedTime))
     for (let segment = this.#segments.of(Math.max(low, this.#liveFrom)); segment <= last; segment++) {
-      const prefix = Buffer.concat([this.#segmentKey(segment), keyBytes])
+      const prefix = Buffer.concat([this.#segments.key(segment), keyBytes])
       scans.push(this.services.engine.scan(keyAt(prefix, low), keyAt(prefix, to + 1)))
     }
     const length = keyOffset + keyBytes.length + keySuffix
@@ -220,8 +218,8 @@ export class RowWindows extends RowStore implements WindowStore {
       if (passes(text)) held.push({ entry: this.entryAt(row, this.keyOf(row)), order: text })
     })
     if (low >= this.#floor) return listed(held, order)
-    const first = this.#segmentKey(this.#segments.of(Math.max(low, this.#liveFrom)))
-    const scan = this.services.engine.scan(first, successor(this.#segmentKey(0).subarray(0, 2)))
+    const first = this.#segments.key(this.#segments.of(Math.max(low, this.#liveFrom)))
+    const scan = this.services.engine.scan(first, successor(this.#segments.key(0).subarray(0, 2)))
     const read = (row: Row): Found | null => {
       const keyEnd = row.key.length - keySuffix
       const start = int64At(row.key, keyEnd)
@@ -316,11 +314,7 @@ export class RowWindows extends RowStore implements WindowStore {
   }
 
   override expire(settled: StoreNotes): MaybePromise<void> {
-    const segment = this.#segments.firstOf(settled.observedTime)
-    if (segment <= this.#clearedSegment) return undefined
-    const from = this.#segmentKey(this.#clearedSegment)
-    this.#clearedSegment = segment
-    return this.services.engine.clear(from, this.#segmentKey(segment))
+    return this.#segments.expireIn(this.services.engine, settled.observedTime)
   }
 
   override trim(bytes: number): void {
@@ -442,14 +436,6 @@ export class RowWindows extends RowStore implements WindowStore {
     return this.timeIn(change) < this.#segments.visibleFrom(this.settledNotes.observedTime)
   }
 
-  #segmentKey(segment: number): Buffer {
-    const { scratch } = this.services
-    scratch.reset()
-    scratch.int16(this.number)
-    scratch.int64(segment)
-    return scratch.copy()
-  }
-
   // ------------------------------------------------------------------------------------------------------- restore
 
   protected override empty(): void {
@@ -473,7 +459,7 @@ export class RowWindows extends RowStore implements WindowStore {
     this.empty()
     this.#floor = Number.NEGATIVE_INFINITY
     this.#liveFrom = Number.NEGATIVE_INFINITY
-    this.#clearedSegment = 0
+    this.#segments.startOver()
   }
 
   override restoreRecord(record: ChangelogRecord, batch: EngineBatch): void {

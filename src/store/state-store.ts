@@ -5,6 +5,7 @@
  */
 import { assert } from '../base/assert.ts'
 import type { ByteWriter } from '../base/bytes.ts'
+import { StreamsError } from '../base/errors.ts'
 import type { Headers } from '../base/headers.ts'
 import type { MaybePromise } from '../base/maybe-promise.ts'
 import type { Serde } from '../serde/serde.ts'
@@ -121,6 +122,21 @@ export abstract class StateStore {
   /** Forgets all it has in memory; the engine has nothing of it. */
   protected abstract clear(): void
   abstract get hasDirty(): boolean
+
+  /** What a cut throws where an entry could not be encoded: the store is named, whoever failed. */
+  protected unwritable(error: unknown): StreamsError {
+    if (error instanceof StreamsError && error.code !== 'SERDE_FAILED') return error
+    const message = error instanceof Error ? error.message : String(error)
+    return new StreamsError(
+      'SERDE_FAILED',
+      `store ${this.name}: a changed entry can't be written: ${message}`,
+      {
+        store: this.name,
+        cause: error,
+        verdict: 'stop',
+      },
+    )
+  }
 
   /** Removes from the engine what expired, as of what is settled. */
   expire(_settled: StoreNotes): MaybePromise<void> {}

@@ -58,8 +58,6 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   #floor: number
   /** What is before it has expired. */
   #liveFrom = Number.NEGATIVE_INFINITY
-  /** Segments below it are gone from the engine. */
-  #clearedSegment = 0
   /** Readings of all keys under way, and the earliest time that one of them began at. */
   #readings = 0
   #readFrom = Number.POSITIVE_INFINITY
@@ -79,7 +77,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     this.#reachMs = reachMs
     this.codec = new KeyCodec(spec.keySerde, this.topic)
     this.primitive = this.codec.primitive
-    this.#segments = new Segments(spec)
+    this.#segments = new Segments(spec, this.number)
     this.groups = new TimeGroups(spec.emitOnClose ? 1 : groupSpanMs(spec))
     this.#floor = this.pinned || offset === null ? Number.NEGATIVE_INFINITY : notes.observedTime + reachMs + 1
     this.#liveFrom = this.#segments.liveFrom(notes.observedTime)
@@ -146,11 +144,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
 
   override expire(settled: StoreNotes): MaybePromise<void> {
     if (this.pinned) return undefined
-    const segment = this.#segments.firstOf(settled.observedTime)
-    if (segment <= this.#clearedSegment) return undefined
-    const from = this.#segmentKey(this.#clearedSegment)
-    this.#clearedSegment = segment
-    return this.services.engine.clear(from, this.#segmentKey(segment))
+    return this.#segments.expireIn(this.services.engine, settled.observedTime)
   }
 
   // ------------------------------------------------------------------------------------------------------- index
@@ -500,14 +494,6 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     this.writeDiscriminator(discriminator, to)
   }
 
-  #segmentKey(segment: number): Buffer {
-    const { scratch } = this.services
-    scratch.reset()
-    scratch.int16(this.number)
-    scratch.int64(segment)
-    return scratch.copy()
-  }
-
   // ------------------------------------------------------------------------------------------------------- engine
 
   /** What comes in the order of time is above the floor soon after a restart, and after an eviction of old entries. */
@@ -643,7 +629,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     const entries: LiveEntry[] = []
     const readSegments = (segment: number): MaybePromise<void> => {
       for (let at = segment; at <= last; at++) {
-        const prefix = Buffer.concat([this.#segmentKey(at), keyBytes])
+        const prefix = Buffer.concat([this.#segments.key(at), keyBytes])
         // From the floor on everything is in memory.
         const end = at === last && floor <= Number.MAX_SAFE_INTEGER ? keyAt(prefix, floor) : successor(prefix)
         const scan = this.services.engine.scan(keyAt(prefix, from), end)
@@ -674,8 +660,8 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   #loadTimes(from: number): MaybePromise<void> {
     const first = this.#segments.of(Math.max(from, this.#liveFrom))
     const scan = this.services.engine.scan(
-      this.#segmentKey(first),
-      successor(this.#segmentKey(0).subarray(0, 2)),
+      this.#segments.key(first),
+      successor(this.#segments.key(0).subarray(0, 2)),
     )
     const entries: LiveEntry[] = []
     const reading = drain(scan.next.bind(scan), scan.close.bind(scan), (row) => {
@@ -723,7 +709,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
     this.#empty()
     this.#floor = Number.NEGATIVE_INFINITY
     this.#liveFrom = Number.NEGATIVE_INFINITY
-    this.#clearedSegment = 0
+    this.#segments.startOver()
     this.#wanted = []
   }
 
