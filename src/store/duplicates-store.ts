@@ -27,6 +27,7 @@ import type { EngineBatch, Row } from './engine.ts'
 import { EntryLog, idAfter, isBefore } from './entry-log.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
 import { successor } from './key-scan.ts'
+import { storePrefix } from './layered-store.ts'
 import { Segments } from './segments.ts'
 import { StateStore, type StoreNotes, type StoreServices } from './state-store.ts'
 import { drain } from './timed-store.ts'
@@ -504,7 +505,7 @@ export class DuplicateEntries extends StateStore implements WindowStore {
   /** Everything of all keys from `from` on. */
   #loadTimes(from: number): MaybePromise<void> {
     const first = this.#segments.of(Math.max(from, this.#liveFrom))
-    const end = successor(this.#segments.key(0).subarray(0, 2))
+    const end = successor(storePrefix(this.number))
     const scan = this.services.engine.scan(this.#segments.key(first), end)
     const found: Found[] = []
     const reading = drain(scan.next.bind(scan), scan.close.bind(scan), (row) => {

@@ -19,6 +19,7 @@ import type { EngineBatch, Row, Scan } from './engine.ts'
 import type { Change } from './generation.ts'
 import { orderOf } from './key-codec.ts'
 import { successor } from './key-scan.ts'
+import { storePrefix } from './layered-store.ts'
 import { isInRows, RowEntry, RowStore } from './row-store.ts'
 import { rowFlag } from './row-table.ts'
 import { Segments } from './segments.ts'
@@ -219,7 +220,7 @@ export class RowWindows extends RowStore implements WindowStore {
     })
     if (low >= this.#floor) return listed(held, order)
     const first = this.#segments.key(this.#segments.of(Math.max(low, this.#liveFrom)))
-    const scan = this.services.engine.scan(first, successor(this.#segments.key(0).subarray(0, 2)))
+    const scan = this.services.engine.scan(first, successor(storePrefix(this.number)))
     const read = (row: Row): Found | null => {
       const keyEnd = row.key.length - keySuffix
       const start = int64At(row.key, keyEnd)

@@ -20,7 +20,7 @@ import type { EngineBatch, Row } from './engine.ts'
 import type { Change } from './generation.ts'
 import { KeyCodec, orderOf } from './key-codec.ts'
 import { successor } from './key-scan.ts'
-import { LayeredStore } from './layered-store.ts'
+import { LayeredStore, storePrefix } from './layered-store.ts'
 import { Segments } from './segments.ts'
 import { changed, flag, known, type LiveEntry } from './slot.ts'
 import type { StoreNotes, StoreServices } from './state-store.ts'
@@ -659,10 +659,7 @@ export abstract class TimedStore extends LayeredStore<LiveEntry> {
   /** Everything of all keys from `from` on. */
   #loadTimes(from: number): MaybePromise<void> {
     const first = this.#segments.of(Math.max(from, this.#liveFrom))
-    const scan = this.services.engine.scan(
-      this.#segments.key(first),
-      successor(this.#segments.key(0).subarray(0, 2)),
-    )
+    const scan = this.services.engine.scan(this.#segments.key(first), successor(storePrefix(this.number)))
     const entries: LiveEntry[] = []
     const reading = drain(scan.next.bind(scan), scan.close.bind(scan), (row) => {
       const keyEnd = row.key.length - 8 - this.discriminatorBytes

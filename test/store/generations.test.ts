@@ -1,5 +1,4 @@
 /** Generations: nothing uncommitted reaches the engine, scans and loads race with writes and persists and stay right. */
-
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
