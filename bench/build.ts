@@ -58,12 +58,14 @@ async function emit(root: string, sources: string, folders: readonly string[]): 
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-  const { status } = spawnSync(process.execPath, [tsc, '-p', folder], { stdio: 'inherit' })
-  if (status !== 0) {
+  try {
+    const { status } = spawnSync(process.execPath, [tsc, '-p', folder], { stdio: 'inherit' })
+    if (status !== 0) throw new Error(`the benchmarks could not be compiled: tsc ended with ${status}`)
+    // What users get: the package's entries stand in for those that were emitted.
+    await bundle(join(sources, 'src'), join(folder, 'src'), join(root, 'tsconfig.json'))
+  } catch (error) {
     remove()
-    throw new Error(`the benchmarks could not be compiled: tsc ended with ${status}`)
+    throw error
   }
-  // What users get: the package's entries stand in for those that were emitted.
-  await bundle(join(sources, 'src'), join(folder, 'src'), join(root, 'tsconfig.json'))
   return { folder, remove }
 }
