@@ -40,6 +40,7 @@ import type { TaskStatus, ThreadStatus } from './status.ts'
 import type { Task, TaskSettings } from './task.ts'
 import { TaskOpening } from './task-opening.ts'
 import { type QueriedTask, TaskQueries } from './task-queries.ts'
+import { UsualPartitions } from './usual-partitions.ts'
 
 /** What a thread is told of a task: enough to open it. */
 export type TaskAssignment = {
@@ -193,8 +194,8 @@ export class StreamThread {
   #settledAt = 0
   /** When the transaction of the next commit was announced. */
   #announcedAt: number | null = null
-  /** Where the last commit wrote, and whether the one before did, too. */
-  #wrote = new Map<string, { readonly partition: TopicPartition; readonly isUsual: boolean }>()
+  /** Where commits write, for the announcement of the next. */
+  readonly #usual = new UsualPartitions()
   #persisting: Promise<void> | null = null
   #persistedAt = 0
   #purgedAt = 0
@@ -858,7 +859,7 @@ export class StreamThread {
     slot.cancelled = true
     this.#slots.delete(assignment.id)
     // Its changelogs are another's.
-    this.#wrote.clear()
+    this.#usual.clear()
     this.#queries.left()
     for (const input of assignment.inputs) this.#forget(slot, input)
     await this.#restorer.stop(assignment.id)
@@ -942,12 +943,10 @@ export class StreamThread {
 
   /**
    * The commit of a drained thread is a few milliseconds away: its coordinator hears of the transaction meanwhile, with
-   * what is written so far and what both commits before wrote. One that is not written after all costs a marker; one
-   * that is told of only then, an answer to wait for.
+   * what is written so far and what commits usually write.
    */
   #announce(): void {
-    const partitions: TopicPartition[] = [...this.#output.written]
-    for (const { partition, isUsual } of this.#wrote.values()) if (isUsual) partitions.push(partition)
+    const partitions = [...this.#output.written, ...this.#usual]
     this.#announcedAt ??= this.#clock.now()
     this.#producer.announce(this.#identityNow().groupId, partitions)
   }
@@ -1008,12 +1007,7 @@ export class StreamThread {
     if (generation === null) return
     this.#pace.started(generation.at)
     this.#announcedAt = null
-    const before = this.#wrote
-    this.#wrote = new Map()
-    for (const { topic, partition } of generation.taken.batches) {
-      const key = partitionKey({ topic, partition })
-      this.#wrote.set(key, { partition: { topic, partition }, isUsual: before.has(key) })
-    }
+    this.#usual.wrote(generation.taken.batches)
     this.#inFlight = guarantee
       .send(generation, this.#producer, this.#identityNow)
       .then((produced) => this.#settle(generation, produced))
