@@ -1007,7 +1007,7 @@ export class StreamThread {
     if (generation === null) return
     this.#pace.started(generation.at)
     this.#announcedAt = null
-    this.#usual.wrote(generation.taken.batches)
+    if (guarantee.transactional) this.#usual.wrote(generation.taken.batches)
     this.#inFlight = guarantee
       .send(generation, this.#producer, this.#identityNow)
       .then((produced) => this.#settle(generation, produced))

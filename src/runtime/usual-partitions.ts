@@ -21,11 +21,12 @@ export class UsualPartitions {
       if (one.share < newsShare / 2) this.#written.delete(key)
     }
     const seen = new Set<string>()
-    for (const { topic, partition } of batches) {
-      const key = partitionKey({ topic, partition })
+    for (const batch of batches) {
+      const key = partitionKey(batch)
       if (seen.has(key)) continue
       seen.add(key)
       const one = this.#written.get(key)
+      const { topic, partition } = batch
       if (one !== undefined) one.share += newsShare
       else this.#written.set(key, { partition: { topic, partition }, share: usualShare })
     }
