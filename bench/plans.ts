@@ -36,6 +36,8 @@ export type Plan = {
   readonly measure: (turn: Turn) => Promise<Sample>
   /** Of its own; what is slow by nature takes longer than the others may. */
   readonly limitMs?: number
+  /** The run that warms a broker lasts so many times as long: a p99 is told apart from the broker's compiler only then. */
+  readonly warmUpTimes?: number
 }
 
 export type Turn = {
@@ -192,6 +194,7 @@ function latencyAt(
     inputs: () => [],
     systems: both,
     compares: 'p99 latency',
+    warmUpTimes: 6,
     async measure({ cluster, system, setting, scale, name }) {
       const { cpuSeconds, rssMb, p50Ms, p99Ms, maxMs } = await measureLatency(
         cluster,

@@ -191,11 +191,7 @@ export async function runWorkload(
             cacheBytes: run.cacheBytes,
             ...(run.settings && { settings: run.settings }),
           },
-          scale: {
-            ...run.scale,
-            limitMs,
-            durationMs: run.scale.durationMs * (round === 0 ? warmUpTimes : 1),
-          },
+          scale: { ...run.scale, limitMs, durationMs: durationOf(plan, run, round) },
           inputs,
           session,
           name: `${id}-${system}-${round}`,
@@ -258,14 +254,15 @@ export async function ended<T>(measured: Promise<T>, limitMs: number): Promise<T
 
 const warm = new WeakSet<Cluster>()
 
-/** Of a steady load: a broker's code is compiled after some 150 s of its CPU, and a p99 before that says little else. */
-const warmUpTimes = 6
-
 /** A new broker is itself slow until its code is compiled; whoever goes first would pay for all. */
 function firstRound({ cluster, scale }: Run): 0 | 1 {
   if (warm.has(cluster) || cluster.brokerPid === null || scale.records < fullRecords / 4) return 1
   warm.add(cluster)
   return 0
+}
+
+function durationOf(plan: Plan, { scale }: Run, round: number): number {
+  return round === 0 ? scale.durationMs * (plan.warmUpTimes ?? 1) : scale.durationMs
 }
 
 /** What one writes by hand does the same at each moment: a quarter of the time says as much. */
